@@ -1,0 +1,77 @@
+"""streamlsh: a nearest-neighbour index that is kept continuously current.
+
+``create`` makes an index, ``writer`` applies batches of updates to it in atomic commits, and
+``open`` gives a reader whose every answer comes from exactly one commit.
+
+The names below are loaded when they are first used: importing streamlsh costs next to nothing,
+using an index loads the compiled kernels.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamlsh.config import IndexConfig
+    from streamlsh.creating import create
+    from streamlsh.errors import StreamLSHError
+    from streamlsh.hits import Hits, Item, Plan
+    from streamlsh.reader import Reader
+    from streamlsh.reader import open_reader as open  # noqa: A004 - what the library calls it
+    from streamlsh.snapshot import Snapshot
+    from streamlsh.updates import CommitResult, Delete, Position, Upsert, validate_update
+    from streamlsh.verifying import VerifyReport
+    from streamlsh.writer import Writer, writer
+
+__all__ = [
+    "CommitResult",
+    "Delete",
+    "Hits",
+    "IndexConfig",
+    "Item",
+    "Plan",
+    "Position",
+    "Reader",
+    "Snapshot",
+    "StreamLSHError",
+    "Upsert",
+    "VerifyReport",
+    "Writer",
+    "create",
+    "open",
+    "validate_update",
+    "writer",
+]
+
+__version__ = _version("streamlsh")
+
+_SOURCES = {
+    "CommitResult": "updates",
+    "Delete": "updates",
+    "Hits": "hits",
+    "IndexConfig": "config",
+    "Item": "hits",
+    "Plan": "hits",
+    "Position": "updates",
+    "Reader": "reader",
+    "Snapshot": "snapshot",
+    "StreamLSHError": "errors",
+    "Upsert": "updates",
+    "VerifyReport": "verifying",
+    "Writer": "writer",
+    "create": "creating",
+    "open": "reader",
+    "validate_update": "updates",
+    "writer": "writer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SOURCES:
+        raise AttributeError(f"module 'streamlsh' has no attribute {name!r}")
+    module = import_module(f"streamlsh.{_SOURCES[name]}")
+    value = getattr(module, "open_reader" if name == "open" else name)
+    globals()[name] = value
+    return value

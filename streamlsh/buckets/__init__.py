@@ -1,0 +1,1 @@
+"""Bucket tables: the layout of their entries, immutable segments, and the unsorted tail."""

@@ -1,0 +1,66 @@
+"""Rows of a file, a batch at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+BATCH_ROWS = 1_000
+"""Rows a commit: enough that the commit's fixed cost is small, few enough to repeat cheaply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of rows as the writer takes them.
+
+    Attributes:
+        vectors: float32 ``(n, dim)``.
+        places: where each row stands in its file, such as ``"line 7"``.
+        done: how much of the file was read by the end of this batch, out of the source's total.
+    """
+
+    ids: Sequence[str]
+    vectors: npt.NDArray[np.float32]
+    versions: Sequence[int | None] | None
+    tags: Sequence[Sequence[str] | None] | None
+    attributes: Sequence[Mapping[str, Any] | None] | None
+    places: Sequence[str]
+    done: int
+
+
+class RowSource(Protocol):
+    """A file of rows."""
+
+    @property
+    def total(self) -> int:
+        """The size of the file, in the unit of ``Rows.done``."""
+
+    def batches(self, dim: int) -> Iterator[Rows]:
+        """All rows in order, vectors of length ``dim``; raises ``InputFileError``."""
+
+
+def float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """The values as float32; one that is too large becomes infinite, which the writer refuses."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def parse_json(text: str) -> Any:
+    """Parse strict JSON, without the NaN and Infinity that Python would let through.
+
+    Raises:
+        ValueError: the text is no JSON, or has numbers or nesting beyond all reason.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,288 @@
+"""One commit: a batch of updates and the positions it ends at, all or nothing."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+import lmdb
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.buckets.tail import add_entries
+from streamlsh.config import MAX_SLOTS
+from streamlsh.errors import FencedError, SlotsExhaustedError
+from streamlsh.kernels.encode import nibble_rows, normalize_rows
+from streamlsh.staging import STORED, ItemChange, StagedUpdate, StoredItem, resolve
+from streamlsh.storage.live import LiveBitmap
+from streamlsh.storage.opening import Index
+from streamlsh.storage.placing import append_rows, read_rows
+from streamlsh.storage.positions import read_positions, write_positions
+from streamlsh.storage.rows import Rows
+from streamlsh.storage.schema import (
+    ID_LENGTH,
+    ITEM,
+    MARKER,
+    NO_SLOT,
+    NO_VERSION,
+    STATE_KEY,
+    commit_key,
+    number_key,
+)
+from streamlsh.storage.state import State, read_state
+from streamlsh.storage.values import fetch
+from streamlsh.updates import CommitResult, Position
+
+F32 = NDArray[np.float32]
+
+EXPIRED_RECORDS = 2
+"""Expired records of delete markers that one commit clears: more than it can add."""
+DEAD_SHARE = 0.25
+"""Share of dead rows above which commits begin to empty slot blocks."""
+
+
+def commit_batch(
+    index: Index,
+    epoch: int,
+    updates: list[StagedUpdate],
+    vectors: F32,
+    believed: dict[tuple[str, int], Position],
+    moves: dict[tuple[str, int], Position],
+) -> CommitResult:
+    """Carry out one commit.
+
+    1. Begin the write transaction, and a snapshot of the state before it.
+    2. Check that this writer's epoch and positions are those stored: else it was fenced.
+    3. Decide, update by update, what counts, and so what becomes of each id.
+    4. Hash and encode the new vectors, and append them at new slots.
+    5. Turn the live bits of the new slots on and those of replaced and deleted items off.
+    6. Add the new entries to the tail, or make a segment of it; merge a full tier.
+    7. Write ids, delete markers, positions and the state.
+    8. Commit: LMDB writes the pages, syncs, then its meta page, which makes all of it visible
+       and durable at once. An error before this leaves the last commit as it was.
+
+    Args:
+        index: the open index.
+        epoch: the writer's.
+        updates: staged updates in order.
+        vectors: (rows, dim) the staged vectors they refer to.
+        believed: the positions that the writer last saw.
+        moves: the positions that the batch ends at.
+
+    Raises:
+        FencedError: another writer took over.
+        SlotsExhaustedError: no slot numbers are left.
+        StorageError: the storage refused.
+    """
+    environment = index.environment
+    with environment.write() as transaction, environment.read() as snapshot:
+        state = read_state(snapshot, environment.database("meta"))
+        _check_fence(snapshot, index, state, epoch, believed, moves)
+        batch = _Batch(index, transaction, snapshot, state)
+        resolution = resolve(updates, vectors, batch.stored_item, batch.stored_vector)
+        state.commit += 1
+        batch.apply(resolution.changes, vectors)
+        write_positions(transaction, environment, list(moves.values()))
+        transaction.put(STATE_KEY, state.pack(), db=environment.database("meta"))
+    return CommitResult(state.commit, **resolution.counts)
+
+
+def _check_fence(
+    snapshot: lmdb.Transaction,
+    index: Index,
+    state: State,
+    epoch: int,
+    believed: dict[tuple[str, int], Position],
+    moves: dict[tuple[str, int], Position],
+) -> None:
+    path = index.environment.path
+    if state.epoch != epoch:
+        raise FencedError(
+            f"another writer took {path} over", expected=f"epoch {epoch}",
+            received=f"epoch {state.epoch}",
+        )  # fmt: skip
+    if moves:
+        stored = read_positions(snapshot, index.environment)
+        for key in moves:
+            if stored.get(key) != believed.get(key):
+                raise FencedError(
+                    f"the position of {key} in {path} was moved by another writer",
+                    expected=believed.get(key), received=stored.get(key),
+                )  # fmt: skip
+
+
+class _Batch:
+    """The steps of one commit that read the old state and write the new one."""
+
+    def __init__(
+        self, index: Index, transaction: lmdb.Transaction, snapshot: lmdb.Transaction, state: State
+    ) -> None:
+        self._index = index
+        self._transaction = transaction
+        self._snapshot = snapshot
+        self._state = state
+        self._items = index.environment.database("items")
+        self._slots = index.environment.database("slots")
+        self._expiry = index.environment.database("expiry")
+        self._live = LiveBitmap(snapshot, index.environment.database("live"))
+
+    def stored_item(self, key: bytes) -> StoredItem:
+        """What the index holds of an id."""
+        value = self._snapshot.get(key, db=self._items)
+        if value is None:
+            return StoredItem()
+        slot, version = ITEM.unpack_from(value)
+        if slot == NO_SLOT:
+            return StoredItem(version=version, marker=True)
+        record = bytes(fetch(self._snapshot, self._slots, number_key(slot)))
+        return StoredItem(slot, version, record[ID_LENGTH.size + len(key) :])
+
+    def stored_vector(self, slot: int) -> F32:
+        """The (dim,) vector at a slot, in place."""
+        rows, at = read_rows(self._snapshot, self._index.environment, self._index.rows, slot)
+        vector: F32 = rows.vectors[at]
+        return vector
+
+    def apply(self, changes: dict[bytes, ItemChange], vectors: F32) -> None:
+        """Write everything that the changes come to."""
+        state = self._state
+        fresh = {key: c for key, c in changes.items() if c.present and c.row != STORED}
+        dead = [
+            c.stored.slot
+            for c in changes.values()
+            if c.stored.slot != NO_SLOT and not (c.present and c.row == STORED)
+        ]
+        self._live.switch_off(np.array(dead, np.uint32))
+        moved = self._empty_a_block()
+        rows = vectors[[c.row for c in fresh.values()]]
+        if moved:
+            rows = np.concatenate([rows, list(moved.values())])
+        slots = {key: state.slot_end + i for i, key in enumerate([*fresh, *moved])}
+        self._append(rows)
+        markers = self._write_items(changes, slots)
+        for key in moved.keys() - changes.keys():
+            stored = self.stored_item(key)
+            self._put_item(key, slots[key], stored.version, stored.extras, record=True)
+        self._write_markers(markers)
+        state.live += sum(c.present - (c.stored.slot != NO_SLOT) for c in changes.values())
+        state.live_stamps = self._live.write(self._transaction, state.live_stamps, state.commit)
+
+    def _append(self, vectors: F32) -> None:
+        """Hash, encode and store new rows at the next slots."""
+        count = len(vectors)
+        if not count:
+            return
+        index, state = self._index, self._state
+        if state.slot_end + count > MAX_SLOTS:
+            raise SlotsExhaustedError(
+                f"{index.environment.path} has given out {state.slot_end} slots of {MAX_SLOTS}; "
+                "rebuild it: streamlsh export, create, load"
+            )
+        unit = np.empty_like(vectors)
+        inverse_norm = np.empty(count, np.float32)
+        normalize_rows(vectors, unit, inverse_norm)
+        codes = np.empty((count, index.rows.code_width), np.uint8)
+        step = np.empty(count, np.float32)
+        nibble_rows(unit, codes, step)
+        encoded = index.family.encode(unit)
+        append_rows(
+            self._transaction, self._snapshot, index.environment, index.rows, state.slot_end,
+            Rows(vectors, codes, step, inverse_norm),
+        )  # fmt: skip
+        slots = np.arange(state.slot_end, state.slot_end + count, dtype=np.uint32)
+        self._live.switch_on(slots)
+        state.slot_end += count
+        add_entries(
+            self._transaction, self._snapshot, index.environment, index.entries,
+            index.rows.chunk_bytes, state, self._live, encoded.entries(slots),
+        )  # fmt: skip
+
+    def _write_items(
+        self, changes: dict[bytes, ItemChange], slots: dict[bytes, int]
+    ) -> list[bytes]:
+        """Write ids and slot records; the ids of which a marker must be kept."""
+        markers = []
+        for key, change in changes.items():
+            stored = change.stored
+            kept = change.present and change.row == STORED
+            if stored.slot != NO_SLOT and not kept:
+                self._transaction.delete(number_key(stored.slot), db=self._slots)
+            if change.present:
+                slot = slots.get(key, stored.slot)
+                record = slot != stored.slot or change.extras != stored.extras
+                if record or change.version != stored.version:
+                    self._put_item(key, slot, change.version, change.extras, record=record)
+            elif change.version != NO_VERSION:
+                if not stored.marker or change.version != stored.version:
+                    markers.append(key)
+                    marker = MARKER.pack(NO_SLOT, change.version, self._state.commit)
+                    self._transaction.put(key, marker, db=self._items)
+            elif stored.slot != NO_SLOT:
+                self._transaction.delete(key, db=self._items)
+        return markers
+
+    def _put_item(
+        self, key: bytes, slot: int, version: int, extras: bytes, *, record: bool
+    ) -> None:
+        self._transaction.put(key, ITEM.pack(slot, version), db=self._items)
+        if record:
+            value = ID_LENGTH.pack(len(key)) + key + extras
+            self._transaction.put(number_key(slot), value, db=self._slots)
+
+    def _write_markers(self, markers: list[bytes]) -> None:
+        """Note when this commit's delete markers were made, and drop those that are too old."""
+        now = time.time()
+        if markers:
+            record = msgpack.packb([now, markers])
+            self._transaction.put(commit_key(self._state.commit), record, db=self._expiry)
+        with self._snapshot.cursor(self._expiry) as cursor:
+            for key, value in islice(cursor, EXPIRED_RECORDS):
+                made, ids = msgpack.unpackb(value)
+                if now - made <= self._index.config.delete_retention:
+                    break
+                for item_id in ids:
+                    self._drop_marker(item_id, int.from_bytes(key, "big"))
+                self._transaction.delete(key, db=self._expiry)
+
+    def _drop_marker(self, key: bytes, commit: int) -> None:
+        """Drop a delete marker unless the id was written again since."""
+        value = self._transaction.get(key, db=self._items)
+        if value is not None and len(value) == MARKER.size:
+            slot, _, made = MARKER.unpack(value)
+            if slot == NO_SLOT and made == commit:
+                self._transaction.delete(key, db=self._items)
+
+    def _empty_a_block(self) -> dict[bytes, F32]:
+        """Free the full slot block with the fewest live rows once too many rows are dead.
+
+        Its live rows are appended anew, so one commit moves less than a block of them.
+
+        Returns:
+            The vectors to append, by id.
+        """
+        layout, state = self._index.rows, self._state
+        blocks = self._index.environment.database("blocks")
+        capacity = layout.rows_per_block
+        full = self._snapshot.stat(blocks)["entries"]
+        stored = full * capacity + state.slot_end % capacity
+        if not full or stored - state.live <= DEAD_SHARE * stored:
+            return {}
+        with self._snapshot.cursor(blocks) as cursor:
+            numbers = [int.from_bytes(key, "big") for key in cursor.iternext(values=False)]
+        counts = self._live.counts(np.array(numbers), capacity)
+        fewest = int(np.argmin(counts))
+        if counts[fewest] > (1 - DEAD_SHARE) * capacity:
+            return {}
+        slots = np.arange(capacity, dtype=np.uint32) + np.uint32(numbers[fewest] * capacity)
+        slots = slots[self._live.test(slots)]
+        moved = {}
+        for slot in map(int, slots):
+            record = bytes(fetch(self._snapshot, self._slots, number_key(slot)))
+            (length,) = ID_LENGTH.unpack_from(record)
+            key = record[ID_LENGTH.size : ID_LENGTH.size + length]
+            moved[key] = self.stored_vector(slot)
+            self._transaction.delete(number_key(slot), db=self._slots)
+        self._live.switch_off(slots)
+        self._transaction.delete(number_key(numbers[fewest]), db=blocks)
+        return moved

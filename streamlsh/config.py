@@ -1,0 +1,73 @@
+"""What an index is configured with, and the limits that hold for what goes into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from streamlsh.errors import DimensionError, UnknownMetricError
+
+MAX_DIM = 8192
+"""Largest dimension of a vector."""
+MAX_ID_BYTES = 511
+"""Longest item id in bytes of UTF-8: LMDB's own limit of a key."""
+MIN_VERSION = -(2**63) + 1
+"""Smallest version; the one below it means "no version" in the file."""
+MAX_VERSION = 2**63 - 1
+MIN_LENGTH = 1e-18
+"""Shortest vector with a direction that float32 arithmetic can be trusted with."""
+MAX_LENGTH = 1e18
+MAX_TAGS = 64
+MAX_TAG_BYTES = 128
+MAX_ATTRIBUTE_BYTES = 64 * 1024
+"""Largest size of an item's attributes once packed with msgpack."""
+MAX_K = 10_000
+"""Most neighbours one query may ask for."""
+MAX_SLOTS = 2**32 - 1
+"""Slot numbers are 32 bits wide."""
+DEFAULT_MAP_SIZE = 1 << 38
+"""Address space reserved for an index, 256 GiB; it costs nothing until it is used."""
+DEFAULT_DELETE_RETENTION = 7 * 86_400.0
+"""Seconds for which the version of a deleted id is remembered."""
+
+METRICS = ("cosine",)
+"""Metrics an index can be created with."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexConfig:
+    """An index's fixed properties, stored with it and covered by its digest.
+
+    Attributes:
+        dim: length of every vector.
+        metric: how vectors are compared.
+        family: name of the hash family.
+        parameters: the family's own scalars, as msgpack can hold them.
+        seed: what the family's random numbers were drawn from.
+        delete_retention: seconds for which the version of a deleted id is remembered, so that
+            an older upsert that comes late is known to be stale.
+    """
+
+    dim: int
+    metric: str
+    family: str
+    parameters: dict[str, Any]
+    seed: int
+    delete_retention: float
+
+
+def check_dim(dim: object) -> None:
+    """Raise ``DimensionError`` unless an index can have this dimension."""
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+        raise DimensionError(
+            "not a usable dimension", expected=f"an integer from 1 to {MAX_DIM}", received=dim
+        )
+
+
+def check_metric(metric: str) -> None:
+    """Raise ``UnknownMetricError`` unless an index can have this metric."""
+    if metric not in METRICS:
+        raise UnknownMetricError(
+            "unknown metric", expected=" or ".join(repr(name) for name in METRICS),
+            received=repr(metric),
+        )  # fmt: skip

@@ -1,0 +1,221 @@
+"""From vectors to what is stored: unit rows, projections, sketches and 4-bit codes.
+
+Everything here runs row by row in one fixed order of operations, so a row's result is the same
+bits alone or in any batch (design promise 3). Loops run over outputs innermost: the compiler
+may use as many lanes as the machine has without touching the order within one sum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.kernels.compiling import kernel
+
+F32 = NDArray[np.float32]
+
+
+@kernel
+def normalize_rows(vectors: F32, unit: F32, inverse_norm: F32) -> None:
+    """Scale every row to length one; sums in float64, so no finite row overflows.
+
+    Args:
+        vectors: (n, dim) rows, none of them zero.
+        unit: (n, dim), written.
+        inverse_norm: (n,), written: 1 / |row|.
+    """
+    n, dim = vectors.shape
+    for row in range(n):
+        total = 0.0
+        for i in range(dim):
+            value = np.float64(vectors[row, i])
+            total += value * value
+        inverse = 1.0 / np.sqrt(total)
+        inverse_norm[row] = np.float32(inverse)
+        for i in range(dim):
+            unit[row, i] = np.float32(vectors[row, i] * inverse)
+
+
+@kernel
+def project_rows(basis: F32, offset: F32, vectors: F32, out: F32) -> None:
+    """``out = vectors @ basis - offset``, each sum in the order of the input's coordinates.
+
+    Args:
+        basis: (dim, width), one row an input coordinate.
+        offset: (width,), the projection of the frozen centre.
+        vectors: (n, dim).
+        out: (n, width), written.
+    """
+    n, dim = vectors.shape
+    width = basis.shape[1]
+    for row in range(n):
+        for j in range(width):
+            out[row, j] = 0.0
+        for i in range(dim):
+            value = vectors[row, i]
+            for j in range(width):
+                out[row, j] += basis[i, j] * value
+        for j in range(width):
+            out[row, j] -= offset[j]
+
+
+@kernel
+def square_rows(vectors: F32, out: F32) -> None:
+    """Squared length of every (n, width) row, written to (n,) out."""
+    for row in range(vectors.shape[0]):
+        total = np.float32(0.0)
+        for i in range(vectors.shape[1]):
+            total += vectors[row, i] * vectors[row, i]
+        out[row] = total
+
+
+@kernel
+def sign_sketches(
+    residuals: F32,
+    centres: F32,
+    offset: F32,
+    split: int,
+    tail_weight: float,
+    norms: F32,
+    bits: NDArray[np.uint64],
+    f: F32,
+    a: F32,
+) -> None:
+    """One-bit sketches of residuals, with the two numbers that make them estimates.
+
+    An item's projection is p + m: m of the family's frozen centre, and p = c + r, its bucket's
+    centre and a residual; likewise a query's is q + m. Up to a constant of the query, their
+    inner product is <q, c> + <q, r> + <m, p>. With s the signs of r (those from ``split`` on
+    weighted by ``tail_weight``) and N the squared norm that the estimate stands for, it is
+    estimated as ``<q, c> + a + f * <s, q>``, where ``f = N / <s, r>`` and
+    ``a = <r, c> - f * <s, c> + <m, p>`` (RaBitQ, Gao and Long 2024, with every term that the
+    query has no part in gathered in ``a``).
+
+    Args:
+        residuals: (n, width), width a multiple of 64.
+        centres: (n, width) centre of each row's bucket.
+        offset: (width,) the m above.
+        split: first coordinate of the weighted tail.
+        tail_weight: weight of the signs from ``split`` on.
+        norms: (n,) the N above.
+        bits: (n, width // 64), written; bit i of word k is coordinate 64 k + i, set if >= 0.
+        f: (n,), written.
+        a: (n,), written.
+    """
+    n, width = residuals.shape
+    weight = np.float32(tail_weight)
+    for row in range(n):
+        along = np.float32(0.0)
+        centre_along = np.float32(0.0)
+        known = np.float32(0.0)
+        for k in range(width // 64):
+            word = np.uint64(0)
+            for i in range(64):
+                j = 64 * k + i
+                value = residuals[row, j]
+                sign = np.float32(1.0) if j < split else weight
+                if value >= 0.0:
+                    word |= np.uint64(1) << np.uint64(i)
+                else:
+                    sign = -sign
+                along += sign * value
+                centre_along += sign * centres[row, j]
+                known += value * centres[row, j] + offset[j] * (value + centres[row, j])
+            bits[row, k] = word
+        scale = norms[row] / along if along > 0.0 else np.float32(0.0)
+        f[row] = scale
+        a[row] = known - scale * centre_along
+
+
+@kernel
+def nibble_rows(unit: F32, codes: NDArray[np.uint8], step: F32) -> None:
+    """Quantise rows to 4 bits a coordinate: the second stage's copy of the vectors.
+
+    Coordinate i is about ``step * (u - 7.5)`` with u in 0..15. Byte j holds coordinate j in its
+    low half and coordinate j + width in its high half, width being the row's bytes, so that
+    both halves unpack to contiguous runs. Coordinates past dim are stored as zero codes; they
+    meet zero query coordinates.
+
+    Args:
+        unit: (n, dim).
+        codes: (n, width) with 2 * width >= dim, written.
+        step: (n,), written.
+    """
+    n, dim = unit.shape
+    width = codes.shape[1]
+    for row in range(n):
+        largest = np.float32(0.0)
+        for i in range(dim):
+            largest = max(largest, abs(unit[row, i]))
+        size = largest / np.float32(7.5)
+        step[row] = size
+        inverse = np.float32(1.0) / size if size > 0.0 else np.float32(0.0)
+        for j in range(width):
+            codes[row, j] = 0
+        for i in range(dim):
+            level = np.int64(np.rint(unit[row, i] * inverse + np.float32(7.5)))
+            level = min(max(level, 0), 15)
+            if i < width:
+                codes[row, i] |= np.uint8(level)
+            else:
+                codes[row, i - width] |= np.uint8(level << 4)
+
+
+@kernel
+def query_planes(
+    projected: F32, split: int, tail_weight: float, planes: NDArray[np.uint64]
+) -> float:
+    """Quantise a projected query to symmetric 4 bits, as four bit planes.
+
+    Coordinate j becomes ``delta * (2 u - 15)`` with u in 0..15, so with bit planes p of u and
+    an item's sign bits x, ``<s, z> = delta * sum_p 2^p (width - 2 popcount(x ^ plane_p))``.
+
+    Args:
+        projected: (width,).
+        split: first coordinate of the weighted tail.
+        tail_weight: weight of the coordinates from ``split`` on.
+        planes: (4, width // 64), written.
+
+    Returns:
+        delta.
+    """
+    width = projected.shape[0]
+    weight = np.float32(tail_weight)
+    largest = np.float32(0.0)
+    for j in range(width):
+        value = abs(projected[j]) * (np.float32(1.0) if j < split else weight)
+        largest = max(largest, value)
+    delta = largest / np.float32(15.0)
+    inverse = np.float32(1.0) / delta if delta > 0.0 else np.float32(0.0)
+    planes[:] = np.uint64(0)
+    for j in range(width):
+        value = projected[j] * (np.float32(1.0) if j < split else weight)
+        level = np.int64(np.floor((value * inverse + np.float32(16.0)) * np.float32(0.5)))
+        level = min(max(level, 0), 15)
+        word = j >> 6
+        bit = np.uint64(j & 63)
+        for p in range(4):
+            planes[p, word] |= np.uint64((level >> p) & 1) << bit
+    return delta
+
+
+@kernel
+def query_bytes(unit: F32, out: NDArray[np.int8]) -> float:
+    """Quantise a unit query to signed bytes, for the 4-bit stage.
+
+    Args:
+        unit: (dim,).
+        out: (2 * width,) padded with zeros, written.
+
+    Returns:
+        The value of one step.
+    """
+    largest = np.float32(0.0)
+    for i in range(unit.shape[0]):
+        largest = max(largest, abs(unit[i]))
+    size = largest / np.float32(127.0)
+    inverse = np.float32(1.0) / size if size > 0.0 else np.float32(0.0)
+    out[:] = 0
+    for i in range(unit.shape[0]):
+        out[i] = np.int8(np.rint(unit[i] * inverse))
+    return size

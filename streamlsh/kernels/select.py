@@ -1,0 +1,94 @@
+"""Keeping the best of many scored slots, and merging copies of one slot."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.kernels.compiling import inlined, kernel
+
+U32 = NDArray[np.uint32]
+F32 = NDArray[np.float32]
+
+
+@inlined
+def keep_best(slots: U32, scores: F32, held: int, limit: int) -> float:
+    """Move the ``limit`` best of the first ``held`` pairs to the front (quickselect).
+
+    The two arrays are permuted together; the order within the front is unspecified.
+
+    Returns:
+        The lowest score of the front, or minus infinity if everything fits.
+    """
+    if held <= limit:
+        return -np.inf
+    low = 0
+    high = held - 1
+    wanted = limit - 1
+    while low < high:
+        pivot = scores[(low + high) >> 1]
+        i = low
+        j = high
+        while i <= j:
+            while scores[i] > pivot:
+                i += 1
+            while scores[j] < pivot:
+                j -= 1
+            if i <= j:
+                scores[i], scores[j] = scores[j], scores[i]
+                slots[i], slots[j] = slots[j], slots[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return scores[wanted]
+
+
+@kernel
+def merge_copies(slots: U32, scores: F32, held: int, copies: int) -> int:
+    """Leave each slot once, with its best score, if it stands there at least ``copies`` times.
+
+    Args:
+        slots: at least ``held`` slots, overwritten from the front.
+        scores: their scores, overwritten from the front.
+        held: how many pairs there are.
+        copies: fewest appearances for a slot to stay.
+
+    Returns:
+        How many slots stay.
+    """
+    size = 16
+    while size < 2 * held:
+        size *= 2
+    mask = np.uint64(size - 1)
+    table = np.full(size, -1, np.int64)
+    count = np.zeros(held, np.int64)
+    unique = 0
+    for i in range(held):
+        slot = slots[i]
+        at = (np.uint64(slot) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32) & mask
+        while table[at] >= 0 and slots[table[at]] != slot:
+            at = (at + np.uint64(1)) & mask
+        place = table[at]
+        if place < 0:
+            table[at] = unique
+            slots[unique] = slot
+            scores[unique] = scores[i]
+            count[unique] = 1
+            unique += 1
+        else:
+            count[place] += 1
+            scores[place] = max(scores[place], scores[i])
+    if copies <= 1:
+        return unique
+    kept = 0
+    for i in range(unique):
+        if count[i] >= copies:
+            slots[kept] = slots[i]
+            scores[kept] = scores[i]
+            kept += 1
+    return kept

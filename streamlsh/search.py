@@ -1,0 +1,217 @@
+"""The way of a query: plan, probe, scan, re-rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.buckets.layout import GROUP_ENTRIES
+from streamlsh.errors import InvalidInputError
+from streamlsh.families.base import Family, Probes, Query
+from streamlsh.kernels.encode import query_bytes
+from streamlsh.kernels.rerank import rescore, scan_rows
+from streamlsh.kernels.scan import count_entries, scan_buckets, scan_table
+from streamlsh.kernels.select import merge_copies
+from streamlsh.storage.opening import Index
+from streamlsh.storage.rows import STRIP_SHIFT
+from streamlsh.view import View
+
+F32 = NDArray[np.float32]
+U32 = NDArray[np.uint32]
+
+SCAN_BELOW = 20_000
+"""Up to so many items a scan of every sketch is as fast as probing, and misses less."""
+WIDEN = 4
+"""How much wider a search looks that has found fewer than k items."""
+MAX_RERANK = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What the planner decided.
+
+    Attributes:
+        route: ``"tables"`` or ``"scan"``.
+        probes: buckets to look into at first.
+        copies: tables in which an item must appear.
+        rerank: candidates scored by their codes.
+        exact: candidates scored by their vectors.
+        wanted: how many hits to widen the search for, 0 for never.
+        reason: why this route.
+    """
+
+    route: str
+    probes: int
+    copies: int
+    rerank: int
+    exact: int
+    wanted: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One query's neighbours, by slot.
+
+    Attributes:
+        slots: (hits,) uint32, best first.
+        scores: (hits,) float32 exact scores.
+        probes: buckets looked into.
+        candidates: entries or rows scored on the way.
+    """
+
+    slots: U32
+    scores: F32
+    probes: int
+    candidates: int
+
+
+def plan_search(
+    family: Family, live: int, k: int, match: int | str, probes: int | None, rerank: int | None
+) -> SearchPlan:
+    """Choose how to search; the choice depends on the content only, never on its history.
+
+    Args:
+        family: the index's family.
+        live: number of items.
+        k: neighbours wanted.
+        match: ``"any"``, ``"all"`` or a number of tables.
+        probes: as asked for, or ``None``.
+        rerank: as asked for, or ``None``.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+    copies = {"any": 1, "all": family.tables}.get(match, 0) if isinstance(match, str) else match
+    if isinstance(copies, bool) or not 1 <= copies <= family.tables:
+        raise InvalidInputError(
+            "match is out of range",
+            expected=f"'any', 'all' or an integer from 1 to {family.tables} (the tables)",
+            received=repr(match),
+        )
+    for name, value, most in (("probes", probes, family.buckets), ("rerank", rerank, MAX_RERANK)):
+        if value is not None and (isinstance(value, bool) or not 1 <= value <= most):
+            raise InvalidInputError(
+                f"{name} is out of range", expected=f"an integer from 1 to {most}",
+                received=repr(value),
+            )  # fmt: skip
+    exact = k + max(6, k // 2)
+    second = max(rerank if rerank is not None else max(120, 6 * k + 60), k)
+    wanted = min(k, live) if copies == 1 else 0
+    if probes is None and copies == 1 and live <= SCAN_BELOW:
+        return SearchPlan(
+            "scan", family.buckets // family.tables, 1, second, exact, 0,
+            f"{live} items are no more than {SCAN_BELOW}",
+        )  # fmt: skip
+    reason = "asked for" if probes is not None or copies > 1 else f"more than {SCAN_BELOW} items"
+    return SearchPlan(
+        "tables", probes or family.default_probes, copies, second, exact, wanted, reason
+    )
+
+
+def sketch_search(index: Index, view: View, unit: F32, plan: SearchPlan, excluded: U32) -> Answer:
+    """Search the bucket tables for one unit query.
+
+    Args:
+        index: the open index.
+        view: of the commit to search.
+        unit: (dim,) unit vector.
+        plan: how.
+        excluded: sorted slots that may not be returned.
+    """
+    family = index.family
+    query = family.query(unit)
+    count = plan.probes
+    if plan.route == "scan":
+        probes = family.first_table(query)
+        return _search_buckets(index, view, unit, query, probes, plan, excluded)
+    while True:
+        probes = family.probe(query, count)
+        answer = _search_buckets(index, view, unit, query, probes, plan, excluded)
+        enough = len(answer.slots) >= min(plan.wanted, view.state.live - len(excluded))
+        if enough or count >= family.buckets:
+            return answer
+        count = min(count * WIDEN, family.buckets)
+
+
+def _search_buckets(
+    index: Index,
+    view: View,
+    unit: F32,
+    query: Query,
+    probes: Probes,
+    plan: SearchPlan,
+    excluded: U32,
+) -> Answer:
+    family, layout = index.family, index.rows
+    if plan.copies > 1:
+        # Copies can only be counted before anything is cut.
+        limit = count_entries(probes.buckets, family.buckets, view.segments)
+        limit += view.state.tail_entries + 1
+    else:
+        limit = plan.rerank * family.assignments
+    slots = np.empty(2 * limit, np.uint32)
+    scores = np.empty(2 * limit, np.float32)
+    where = (
+        family.buckets,
+        view.segments,
+        view.chunks,
+        index.entries.blocks_per_chunk(layout.chunk_bytes),
+        view.tail,
+        view.state.tail_entries,
+        GROUP_ENTRIES,
+    )
+    what = (query.planes, query.delta, view.live, excluded, limit, slots, scores)
+    if plan.route == "scan":
+        held, scanned = scan_table(probes.bases, *where, *what)
+    else:
+        held, scanned = scan_buckets(probes.buckets, probes.bases, *where, *what)
+    held = merge_copies(slots, scores, held, plan.copies)
+    codes = np.empty(2 * layout.code_width, np.int8)
+    step = query_bytes(unit, codes)
+    held = rescore(
+        slots,
+        scores,
+        held,
+        plan.rerank,
+        plan.exact,
+        unit,
+        codes,
+        step,
+        view.blocks,
+        view.strips,
+        view.first_strip,
+        layout.block_shift,
+        STRIP_SHIFT,
+        layout.code_width,
+    )
+    return Answer(slots[:held], scores[:held], len(probes.buckets), scanned)
+
+
+def exact_search(index: Index, view: View, unit: F32, k: int, excluded: U32) -> Answer:
+    """The k nearest rows to one unit query, by a scan of every vector.
+
+    A few more than k are kept, so that ties at the end can be ordered by id.
+    """
+    layout = index.rows
+    limit = k + max(6, k // 2)
+    slots = np.empty(2 * limit, np.uint32)
+    scores = np.empty(2 * limit, np.float32)
+    held = scan_rows(
+        unit,
+        view.state.slot_end,
+        limit,
+        view.live,
+        excluded,
+        view.blocks,
+        view.strips,
+        view.first_strip,
+        layout.block_shift,
+        STRIP_SHIFT,
+        layout.code_width,
+        slots,
+        scores,
+    )
+    return Answer(slots[:held], scores[:held], 0, view.state.live)

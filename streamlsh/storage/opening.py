@@ -1,0 +1,158 @@
+"""Creating an index, and opening one with every check that opening owes.
+
+Format, configuration and family are written once, together with a SHA-256 of the latter two,
+and verified at every open. Later formats will be brought up to date here, in one place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lmdb
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.buckets.layout import EntryLayout
+from streamlsh.config import IndexConfig
+from streamlsh.errors import CorruptIndexError, FamilyDigestError, NewerFormatError
+from streamlsh.families.base import Family
+from streamlsh.families.registry import family_named
+from streamlsh.storage.environment import Environment, create_environment, open_environment
+from streamlsh.storage.rows import RowLayout
+from streamlsh.storage.schema import (
+    CONFIG_KEY,
+    DIGEST_KEY,
+    FORMAT,
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    STATE_KEY,
+)
+from streamlsh.storage.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An open index: everything about it that never changes.
+
+    Attributes:
+        environment: the shared LMDB environment.
+        config: the configuration it was created with.
+        family: its frozen hash family.
+        family_digest: SHA-256 of configuration and family.
+        rows: layout of slot blocks.
+        entries: layout of bucket entries.
+    """
+
+    environment: Environment
+    config: IndexConfig
+    family: Family
+    family_digest: bytes
+    rows: RowLayout
+    entries: EntryLayout
+
+
+def create_index(
+    path: str | os.PathLike[str], config: IndexConfig, family: Family, map_size: int
+) -> None:
+    """Write a new, empty index."""
+    environment = create_environment(path, map_size)
+    try:
+        packed = _pack_config(config)
+        arrays = {name: _pack_array(array) for name, array in family.arrays().items()}
+        meta = environment.database("meta")
+        with environment.write() as transaction:
+            for name, value in arrays.items():
+                transaction.put(name.encode(), value, db=environment.database("family"))
+            transaction.put(CONFIG_KEY, packed, db=meta)
+            transaction.put(DIGEST_KEY, _digest(packed, arrays), db=meta)
+            transaction.put(STATE_KEY, State().pack(), db=meta)
+            transaction.put(FORMAT_KEY, FORMAT.pack(FORMAT_VERSION), db=meta)
+    finally:
+        environment.close()
+
+
+def open_index(path: str | os.PathLike[str]) -> Index:
+    """Open an existing index.
+
+    Raises:
+        IndexNotFoundError: no index there.
+        NewerFormatError: written by a later version.
+        FamilyDigestError: configuration or family do not match their digest.
+        CorruptIndexError: not an index, or a part of it is missing.
+    """
+    environment = open_environment(path)
+    try:
+        with environment.read() as transaction:
+            _check_format(transaction, environment)
+            return _load(transaction, environment)
+    except BaseException:
+        environment.close()
+        raise
+
+
+def _check_format(transaction: lmdb.Transaction, environment: Environment) -> None:
+    stored = transaction.get(FORMAT_KEY, db=environment.database("meta"))
+    if stored is None or len(stored) != FORMAT.size:
+        raise CorruptIndexError(
+            f"{environment.path} is not a complete streamlsh index",
+            expected="a format version", received="none",
+        )  # fmt: skip
+    (version,) = FORMAT.unpack(stored)
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{environment.path} was written by a later version of streamlsh; upgrade to read it",
+            expected=f"format {FORMAT_VERSION} or older", received=f"format {version}",
+        )  # fmt: skip
+
+
+def _load(transaction: lmdb.Transaction, environment: Environment) -> Index:
+    meta = environment.database("meta")
+    packed = bytes(transaction.get(CONFIG_KEY, db=meta) or b"")
+    expected = bytes(transaction.get(DIGEST_KEY, db=meta) or b"")
+    with transaction.cursor(environment.database("family")) as cursor:
+        arrays = {bytes(name).decode("utf-8", "replace"): bytes(value) for name, value in cursor}
+    received = _digest(packed, arrays)
+    if received != expected:
+        raise FamilyDigestError(
+            f"the configuration or hash family of {environment.path} is damaged or belongs to "
+            "another index; restore the file from a copy or rebuild it",
+            expected=expected.hex(), received=received.hex(),
+        )  # fmt: skip
+    config = IndexConfig(**msgpack.unpackb(packed))
+    family = family_named(config.family).restore(
+        config.dim,
+        config.parameters,
+        {name: _unpack_array(value) for name, value in arrays.items()},
+    )
+    return Index(
+        environment, config, family, expected, RowLayout.of(config.dim), EntryLayout(family.words)
+    )
+
+
+def _digest(config: bytes, arrays: dict[str, bytes]) -> bytes:
+    """SHA-256 over the configuration and every array, each with its name and length."""
+    digest = hashlib.sha256()
+    for name, value in [("", config), *sorted(arrays.items())]:
+        digest.update(msgpack.packb([name, len(value)]))
+        digest.update(value)
+    return digest.digest()
+
+
+def _pack_config(config: IndexConfig) -> bytes:
+    packed: bytes = msgpack.packb(asdict(config))
+    return packed
+
+
+def _pack_array(array: NDArray[Any]) -> bytes:
+    header: bytes = msgpack.packb([array.dtype.str, list(array.shape)])
+    return len(header).to_bytes(4, "little") + header + array.tobytes()
+
+
+def _unpack_array(value: bytes) -> NDArray[Any]:
+    length = int.from_bytes(value[:4], "little")
+    dtype, shape = msgpack.unpackb(value[4 : 4 + length])
+    return np.frombuffer(value, np.dtype(dtype), offset=4 + length).reshape(shape)

@@ -1,0 +1,308 @@
+"""Updates: what a writer is told, what it answers, and how items are checked and packed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamlsh.config import (
+    MAX_ATTRIBUTE_BYTES,
+    MAX_ID_BYTES,
+    MAX_LENGTH,
+    MAX_TAG_BYTES,
+    MAX_TAGS,
+    MAX_VERSION,
+    MIN_LENGTH,
+    MIN_VERSION,
+    IndexConfig,
+)
+from streamlsh.errors import (
+    AttributesError,
+    DimensionError,
+    ItemIdError,
+    NonFiniteVectorError,
+    PositionError,
+    TagsError,
+    VersionError,
+    ZeroVectorError,
+)
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """Insert an item, or replace the one of the same id.
+
+    Attributes:
+        id: 1 to 511 bytes of UTF-8.
+        vector: (dim,) float32.
+        version: decides against other updates of the id; ``None`` means order of arrival.
+        tags: short strings, kept as a sorted set.
+        attributes: a plain map that is returned with the item.
+    """
+
+    id: str
+    vector: F32
+    version: int | None = None
+    tags: Sequence[str] = ()
+    attributes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the item of this id, if there is one.
+
+    Attributes:
+        id: 1 to 511 bytes of UTF-8.
+        version: decides against other updates of the id; ``None`` means order of arrival.
+    """
+
+    id: str
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far an index reflects one partition of a source.
+
+    Attributes:
+        stream: name of the source, such as a topic.
+        partition: number of the partition.
+        offset: the next offset to read.
+        identity: what tells this stream from another of the same name, such as a topic's UUID.
+    """
+
+    stream: str
+    partition: int
+    offset: int
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit did, update by update.
+
+    Attributes:
+        commit: number of the commit that now stands.
+        inserted: upserts of ids that were not there.
+        replaced: upserts that changed an item.
+        unchanged: upserts that said what the index held already.
+        deleted: deletes of items that were there.
+        absent: deletes of ids that were not there.
+        stale: updates that lost against a newer or equal version, and changed nothing.
+    """
+
+    commit: int
+    inserted: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    absent: int = 0
+    stale: int = 0
+
+
+def check_id(item_id: object, row: int | None = None) -> bytes:
+    """An item id as UTF-8, or ``ItemIdError``."""
+    expected = f"a string of 1 to {MAX_ID_BYTES} bytes of UTF-8"
+    if not isinstance(item_id, str):
+        raise ItemIdError(
+            "item id is no string", expected=expected, received=type(item_id).__name__, row=row
+        )
+    try:
+        encoded = item_id.encode()
+    except UnicodeEncodeError as error:
+        raise ItemIdError(
+            "item id is no valid Unicode", expected=expected, received=ascii(item_id[:40]), row=row
+        ) from error
+    if not 1 <= len(encoded) <= MAX_ID_BYTES:
+        raise ItemIdError(
+            "item id has a wrong length", expected=expected, received=f"{len(encoded)} bytes",
+            row=row,
+        )  # fmt: skip
+    return encoded
+
+
+def check_version(version: object, row: int | None = None) -> int | None:
+    """A version, or ``VersionError``."""
+    if version is None:
+        return None
+    if (
+        isinstance(version, bool)
+        or not isinstance(version, int | np.integer)
+        or not MIN_VERSION <= version <= MAX_VERSION
+    ):
+        raise VersionError(
+            "not a usable version", expected=f"an integer from {MIN_VERSION} to {MAX_VERSION}",
+            received=repr(version)[:40], row=row,
+        )  # fmt: skip
+    return int(version)
+
+
+def check_vectors(
+    config: IndexConfig, vectors: ArrayLike, places: Sequence[int] | None = None
+) -> F32:
+    """Vectors as a contiguous (n, dim) float32 array, or the error of the first bad row.
+
+    Args:
+        config: of the index that they are meant for.
+        vectors: (n, dim) numbers.
+        places: what errors shall call the rows, if not 0 to n - 1.
+
+    Raises:
+        DimensionError: no two-dimensional array of numbers with ``dim`` columns.
+        NonFiniteVectorError: NaN or infinity, also when a float64 is too large for float32.
+        ZeroVectorError: a row without direction under cosine.
+    """
+    expected = f"shape (n, {config.dim}) of numbers"
+    try:
+        array = np.asarray(vectors)
+        if array.dtype.kind not in "fiu":
+            raise DimensionError(
+                "vectors are no numbers", expected=expected, received=f"dtype {array.dtype}"
+            )
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(array, np.float32)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, DimensionError):
+            raise
+        raise DimensionError(
+            "vectors are no array", expected=expected, received=str(error)
+        ) from error
+    if rows.ndim != 2 or rows.shape[1] != config.dim:
+        raise DimensionError(
+            "vectors have the wrong shape", expected=expected, received=f"shape {rows.shape}"
+        )
+    # In float64 a sum of squares of float32 numbers is finite exactly if all of them are.
+    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    if not np.isfinite(squares).all():
+        row = int(np.argmin(np.isfinite(squares)))
+        at = int(np.argmin(np.isfinite(rows[row])))
+        raise NonFiniteVectorError(
+            "vector is not finite", expected="finite numbers within float32",
+            received=f"{rows[row, at]} at coordinate {at}", row=places[row] if places else row,
+        )  # fmt: skip
+    if config.metric == "cosine":
+        usable = (squares >= MIN_LENGTH**2) & (squares <= MAX_LENGTH**2)
+        if not usable.all():
+            row = int(np.argmin(usable))
+            raise ZeroVectorError(
+                "vector has no usable direction",
+                expected=f"a length from {MIN_LENGTH:g} to {MAX_LENGTH:g} under cosine",
+                received=f"{np.sqrt(squares[row]):g}", row=places[row] if places else row,
+            )  # fmt: skip
+    return rows
+
+
+def pack_extras(tags: object, attributes: object, row: int | None = None) -> bytes:
+    """Tags and attributes as stored: msgpack of [sorted tags, attributes], empty for neither.
+
+    Raises:
+        TagsError: too many tags, or one that is no short, non-empty string.
+        AttributesError: no map with string keys, not packable, or too large.
+    """
+    names = _check_tags(tags, row)
+    if attributes is None:
+        return bytes(msgpack.packb([names, None])) if names else b""
+    expected = f"a map of strings to plain values, at most {MAX_ATTRIBUTE_BYTES} bytes packed"
+    if not isinstance(attributes, Mapping) or not all(isinstance(k, str) for k in attributes):
+        raise AttributesError(
+            "attributes are no map", expected=expected, received=type(attributes).__name__, row=row
+        )
+    ordered = dict(sorted(attributes.items()))
+    if not all(map(_is_plain, ordered.values())):
+        raise AttributesError(
+            "attributes hold a value that JSON cannot say", expected=expected,
+            received=repr(attributes)[:100], row=row,
+        )  # fmt: skip
+    try:
+        packed: bytes = msgpack.packb([names, ordered])
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise AttributesError(
+            "attributes cannot be packed", expected=expected, received=str(error)[:100], row=row
+        ) from error
+    if len(packed) > MAX_ATTRIBUTE_BYTES:
+        raise AttributesError(
+            "attributes are too large", expected=expected, received=f"{len(packed)} bytes",
+            row=row,
+        )  # fmt: skip
+    return packed
+
+
+def unpack_extras(packed: bytes) -> tuple[tuple[str, ...], dict[str, Any] | None]:
+    """Tags and attributes from what ``pack_extras`` gave."""
+    if not packed:
+        return (), None
+    tags, attributes = msgpack.unpackb(packed, strict_map_key=False)
+    return tuple(tags), attributes
+
+
+def _is_plain(value: object) -> bool:
+    """Whether both msgpack and JSON can carry a value."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(v) for key, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | str)
+
+
+def _check_tags(tags: object, row: int | None) -> list[str]:
+    expected = f"at most {MAX_TAGS} strings of 1 to {MAX_TAG_BYTES} bytes"
+    if tags is None:
+        return []
+    if isinstance(tags, str | bytes | Mapping) or not hasattr(tags, "__iter__"):
+        raise TagsError(
+            "tags are no list", expected=expected, received=type(tags).__name__, row=row
+        )
+    names = set()
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TagsError(
+                "tag is no string", expected=expected, received=type(tag).__name__, row=row
+            )
+        size = len(tag.encode("utf-8", "surrogatepass"))
+        if not 1 <= size <= MAX_TAG_BYTES or not tag.isprintable():
+            raise TagsError(
+                "tag is empty, too long or not printable", expected=expected,
+                received=f"{size} bytes", row=row,
+            )  # fmt: skip
+        names.add(tag)
+    if len(names) > MAX_TAGS:
+        raise TagsError("too many tags", expected=expected, received=len(names), row=row)
+    return sorted(names)
+
+
+def check_position(position: Position) -> None:
+    """Raise ``PositionError`` unless a position can be stored."""
+    if not 1 <= len(position.stream.encode()) <= MAX_ID_BYTES - 4:
+        raise PositionError(
+            "stream name has a wrong length", expected=f"1 to {MAX_ID_BYTES - 4} bytes of UTF-8",
+            received=len(position.stream.encode()),
+        )  # fmt: skip
+    if not 0 <= position.partition < 2**31:
+        raise PositionError(
+            "not a partition", expected="0 to 2^31 - 1", received=position.partition
+        )
+    if not 0 <= position.offset < 2**63:
+        raise PositionError("not an offset", expected="0 to 2^63 - 1", received=position.offset)
+
+
+def validate_update(config: IndexConfig, update: Upsert | Delete) -> None:
+    """Check one update as a writer would, without staging it.
+
+    Raises:
+        InvalidInputError: the error that ``Writer.stage`` would raise for it.
+    """
+    check_id(update.id)
+    check_version(update.version)
+    if isinstance(update, Upsert):
+        check_vectors(config, np.asarray(update.vector)[None])
+        pack_extras(update.tags, update.attributes)

@@ -1,0 +1,193 @@
+"""Checking every invariant of an index file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.buckets.layout import Entries
+from streamlsh.buckets.segment import read_segment
+from streamlsh.buckets.tail import read_tail
+from streamlsh.errors import CorruptIndexError
+from streamlsh.kernels.encode import nibble_rows, normalize_rows
+from streamlsh.storage.live import LiveBitmap
+from streamlsh.storage.opening import Index
+from streamlsh.storage.placing import read_rows
+from streamlsh.storage.rows import Rows
+from streamlsh.storage.schema import ID_LENGTH, ITEM, LIVE_PAGE_SLOTS, NO_SLOT, number_key
+from streamlsh.storage.state import State, read_state
+from streamlsh.storage.values import fetch
+from streamlsh.updates import unpack_extras
+
+BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a sound index was found to hold.
+
+    Attributes:
+        items: live items, each with its row, record, sketches and bucket entries checked.
+        markers: delete markers.
+        entries: bucket entries, dead ones included.
+        segments: how many segments.
+    """
+
+    items: int
+    markers: int
+    entries: int
+    segments: int
+
+
+def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
+    """Walk the commit that a transaction sees.
+
+    Checked, in this order: every item's slot lies below the end, is live, is no other item's
+    and has a record that names the item; the bitmap and the record count agree with the
+    number of items; every row's codes and norm are those of its vector, and its entries in
+    segments and tail are exactly those that the family gives for its vector; segments are
+    sorted and as long as the state says.
+
+    Raises:
+        CorruptIndexError: naming the first invariant that is broken.
+    """
+    environment = index.environment
+    try:
+        state = read_state(transaction, environment.database("meta"))
+        slots, markers = _check_items(index, transaction, state)
+        _check_live(index, transaction, state, slots)
+        entries = _read_entries(index, transaction, state)
+        _check_rows(index, transaction, slots, entries)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise CorruptIndexError(
+            f"a record of {environment.path} cannot be read", expected="a sound record",
+            received=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
+    return VerifyReport(len(slots), markers, len(entries), len(state.segments))
+
+
+def _require(sound: bool, what: str, expected: object, received: object) -> None:
+    if not sound:
+        raise CorruptIndexError(what, expected=expected, received=received)
+
+
+def _check_items(
+    index: Index, transaction: lmdb.Transaction, state: State
+) -> tuple[NDArray[np.uint32], int]:
+    """Sorted slots of all items, and the number of delete markers."""
+    environment = index.environment
+    slots: list[int] = []
+    markers = 0
+    with transaction.cursor(environment.database("items")) as cursor:
+        for key, value in cursor:
+            name = bytes(key)
+            slot = ITEM.unpack_from(value)[0]
+            if slot == NO_SLOT:
+                markers += 1
+                continue
+            what = f"item {name.decode()!r}"
+            _require(
+                slot < state.slot_end, f"{what} has a slot that was never given out",
+                f"a slot below {state.slot_end}", slot,
+            )  # fmt: skip
+            record = fetch(transaction, environment.database("slots"), number_key(slot))
+            (length,) = ID_LENGTH.unpack_from(record)
+            named = bytes(record[ID_LENGTH.size : ID_LENGTH.size + length])
+            _require(named == name, f"record of slot {slot} names another item", name, named)
+            unpack_extras(bytes(record[ID_LENGTH.size + length :]))
+            slots.append(slot)
+    found = np.sort(np.array(slots, np.uint32))
+    _require(
+        len(np.unique(found)) == len(found), "two items share a slot", "distinct slots",
+        f"{len(found) - len(np.unique(found))} shared",
+    )  # fmt: skip
+    _require(len(found) == state.live, "count of items in the state", len(found), state.live)
+    return found, markers
+
+
+def _check_live(
+    index: Index, transaction: lmdb.Transaction, state: State, slots: NDArray[np.uint32]
+) -> None:
+    live = LiveBitmap(transaction, index.environment.database("live"))
+    on = live.test(slots)
+    _require(
+        bool(on.all()), "live bit of an item's slot", "on",
+        f"off at slot {slots[np.argmin(on)]}" if len(on) else "",
+    )  # fmt: skip
+    pages = np.arange((state.slot_end + LIVE_PAGE_SLOTS - 1) // LIVE_PAGE_SLOTS)
+    count = int(live.counts(pages, LIVE_PAGE_SLOTS).sum())
+    _require(count == len(slots), "number of live bits", len(slots), count)
+    records = transaction.stat(index.environment.database("slots"))["entries"]
+    _require(records == len(slots), "number of slot records", len(slots), records)
+
+
+def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> Entries:
+    environment, layout = index.environment, index.entries
+    parts = read_tail(transaction, environment.database("tail"), layout, state.tail_entries)
+    for segment in state.segments:
+        part = read_segment(transaction, environment.database("segments"), layout, segment)
+        what = f"segment {segment.number}"
+        _require(len(part) == segment.entries, f"entries of {what}", segment.entries, len(part))
+        order = part.buckets.astype(np.int64) << 32 | part.slots
+        _require(
+            bool((np.diff(order) >= 0).all()), f"order of {what}", "by bucket, then slot",
+            "out of order",
+        )  # fmt: skip
+        parts.append(part)
+    if not parts:
+        return _no_entries(index)
+    return Entries.joined(parts)
+
+
+def _no_entries(index: Index) -> Entries:
+    return Entries(
+        np.zeros(0, np.uint32), np.zeros((0, index.family.words), np.uint64),
+        np.zeros(0, np.float16), np.zeros(0, np.float16), np.zeros(0, np.uint32),
+    )  # fmt: skip
+
+
+def _check_rows(
+    index: Index, transaction: lmdb.Transaction, slots: NDArray[np.uint32], entries: Entries
+) -> None:
+    """Compare rows with their codes, and live entries with what the family says."""
+    held = entries.take(np.isin(entries.slots, slots))
+    held = held.take(np.lexsort((held.buckets, held.slots)))
+    expected = len(slots) * index.family.assignments
+    _require(len(held) == expected, "number of live bucket entries", expected, len(held))
+    per_slot = index.family.assignments
+    for start in range(0, len(slots), BATCH):
+        batch = slots[start : start + BATCH]
+        parts = []
+        for slot in batch.tolist():
+            rows, at = read_rows(transaction, index.environment, index.rows, slot)
+            parts.append(rows.part(at, at + 1))
+        rows = Rows.joined(parts)
+        unit = np.empty_like(rows.vectors)
+        inverse_norm = np.empty(len(rows), np.float32)
+        normalize_rows(np.ascontiguousarray(rows.vectors), unit, inverse_norm)
+        codes, step = np.empty_like(rows.codes), np.empty_like(rows.step)
+        nibble_rows(unit, codes, step)
+        for name, wanted, found in (
+            ("inverse norm", inverse_norm, rows.inverse_norm),
+            ("codes", codes, rows.codes),
+            ("step", step, rows.step),
+        ):
+            same = (wanted == found).reshape(len(batch), -1).all(axis=1)
+            _require(
+                bool(same.all()), f"{name} of a row", "that of its vector",
+                f"another at slot {batch[np.argmin(same)]}",
+            )  # fmt: skip
+        fresh = index.family.encode(unit).entries(batch)
+        fresh = fresh.take(np.lexsort((fresh.buckets, fresh.slots)))
+        found_part = held.take(slice(start * per_slot, (start + len(batch)) * per_slot))
+        for name in ("slots", "buckets", "bits", "f", "a"):
+            wanted, found = getattr(fresh, name), getattr(found_part, name)
+            same = (wanted.view(np.uint8) == found.copy().view(np.uint8)).reshape(len(fresh), -1)
+            rowwise = same.all(axis=1)
+            _require(
+                bool(rowwise.all()), f"{name} of a bucket entry", "what the family gives",
+                f"another at slot {fresh.slots[np.argmin(rowwise)]}",
+            )  # fmt: skip

@@ -1,0 +1,329 @@
+"""The writer: stages updates and commits them, one atomic transaction a batch."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamlsh.commit import commit_batch
+from streamlsh.config import IndexConfig
+from streamlsh.errors import ClosedError, DimensionError, WriterLockedError
+from streamlsh.staging import StagedUpdate
+from streamlsh.storage.opening import Index, open_index
+from streamlsh.storage.positions import read_positions
+from streamlsh.storage.schema import STATE_KEY
+from streamlsh.storage.state import read_state
+from streamlsh.updates import (
+    CommitResult,
+    Delete,
+    Position,
+    Upsert,
+    check_id,
+    check_position,
+    check_vectors,
+    check_version,
+    pack_extras,
+)
+
+READER_CHECK_COMMITS = 16
+"""Every so many commits the slots of dead readers are freed."""
+
+
+def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writer:
+    """Open an index for writing; one process at a time may.
+
+    Args:
+        path: the index's directory.
+        map_size: enlarge the reserved address space to so many bytes.
+
+    Raises:
+        IndexNotFoundError: no index there.
+        WriterLockedError: another writer holds it.
+        IndexContentError: the index cannot be trusted.
+        StorageError: the storage below refused.
+    """
+    index = open_index(path)
+    try:
+        lock = _lock(index.environment.path)
+    except BaseException:
+        index.environment.close()
+        raise
+    try:
+        if map_size is not None:
+            index.environment.resize(map_size)
+        return Writer(index, lock)
+    except BaseException:
+        lock.close()
+        index.environment.close()
+        raise
+
+
+class Writer:
+    """Stages upserts and deletes and applies them in atomic commits; see ``writer()``.
+
+    A writer belongs to the thread and process that opened it. As a context manager it commits
+    what is staged when the block ends well and discards it otherwise.
+    """
+
+    def __init__(self, index: Index, lock: IO[str]) -> None:
+        self._index = index
+        self._lock = lock
+        self._closed = False
+        self._commits = 0
+        self._updates: list[StagedUpdate] = []
+        self._vectors: list[NDArray[np.float32]] = []
+        self._rows = 0
+        meta = index.environment.database("meta")
+        with index.environment.write() as transaction, index.environment.read() as snapshot:
+            state = read_state(snapshot, meta)
+            state.epoch += 1
+            transaction.put(STATE_KEY, state.pack(), db=meta)
+            self._positions = read_positions(snapshot, index.environment)
+        self._epoch = state.epoch
+        self._commit_number = state.commit
+
+    @property
+    def config(self) -> IndexConfig:
+        """The index's configuration."""
+        return self._index.config
+
+    @property
+    def epoch(self) -> int:
+        """Number of this writer; a later writer of the index has a larger one."""
+        return self._epoch
+
+    @property
+    def positions(self) -> Mapping[tuple[str, int], Position]:
+        """Source positions as of the last commit, by (stream, partition)."""
+        return MappingProxyType(self._positions)
+
+    @property
+    def commit_number(self) -> int:
+        """Number of the last commit."""
+        return self._commit_number
+
+    @property
+    def staged(self) -> int:
+        """How many updates wait for the next commit."""
+        return len(self._updates)
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        vectors: ArrayLike,
+        *,
+        versions: Sequence[int | None] | None = None,
+        tags: Sequence[Sequence[str] | None] | None = None,
+        attributes: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Stage items to be inserted or replaced.
+
+        Args:
+            ids: n item ids.
+            vectors: (n, dim) numbers that float32 can hold.
+            versions: n explicit versions, or none.
+            tags: n lists of tags, or none.
+            attributes: n maps, or none.
+
+        Raises:
+            InvalidInputError: the first thing wrong with the input, with its row; nothing of
+                this call is staged.
+        """
+        self._check_open()
+        rows = check_vectors(self.config, vectors)
+        if rows is vectors or rows.base is not None:
+            rows = rows.copy()  # the caller may change its array before the commit
+        count = len(rows)
+        for name, values in (("ids", ids), ("versions", versions), ("tags", tags),
+                             ("attributes", attributes)):  # fmt: skip
+            if values is not None and (isinstance(values, str) or len(values) != count):
+                raise DimensionError(
+                    f"{name} do not match the vectors", expected=f"a sequence of {count}",
+                    received="a string" if isinstance(values, str) else len(values),
+                )  # fmt: skip
+        staged = [
+            StagedUpdate(
+                check_id(ids[i], i),
+                self._rows + i,
+                None if versions is None else check_version(versions[i], i),
+                b""
+                if tags is None and attributes is None
+                else pack_extras(tags and tags[i], attributes and attributes[i], i),
+            )
+            for i in range(count)
+        ]
+        self._updates += staged
+        self._vectors.append(rows)
+        self._rows += count
+
+    def delete(self, ids: Sequence[str], *, versions: Sequence[int | None] | None = None) -> None:
+        """Stage items to be removed.
+
+        Args:
+            ids: n item ids; unknown ones are counted, and are no error.
+            versions: n explicit versions, or none.
+
+        Raises:
+            InvalidInputError: the first thing wrong with the input, with its row; nothing of
+                this call is staged.
+        """
+        self._check_open()
+        if isinstance(ids, str) or (versions is not None and len(versions) != len(ids)):
+            raise DimensionError(
+                "ids and versions of a delete do not match",
+                expected="a list of ids and, if any, as many versions",
+                received="a string" if isinstance(ids, str) else f"{len(ids)} ids",
+            )
+        self._updates += [
+            StagedUpdate(
+                check_id(item_id, i),
+                None,
+                None if versions is None else check_version(versions[i], i),
+                b"",
+            )
+            for i, item_id in enumerate(ids)
+        ]
+
+    def stage(self, updates: Iterable[Upsert | Delete]) -> None:
+        """Stage decoded updates in the order given.
+
+        Raises:
+            InvalidInputError: the first thing wrong, with the update's place as its row;
+                nothing of this call is staged.
+        """
+        self._check_open()
+        updates = list(updates)
+        upserts = [update for update in updates if isinstance(update, Upsert)]
+        places = [i for i, update in enumerate(updates) if isinstance(update, Upsert)]
+        vectors = _stack(self.config, upserts, places)
+        staged = []
+        row = self._rows
+        for i, update in enumerate(updates):
+            key, version = check_id(update.id, i), check_version(update.version, i)
+            if isinstance(update, Upsert):
+                extras = (
+                    pack_extras(update.tags, update.attributes, i)
+                    if update.tags or update.attributes is not None
+                    else b""
+                )
+                staged.append(StagedUpdate(key, row, version, extras))
+                row += 1
+            else:
+                staged.append(StagedUpdate(key, None, version, b""))
+        self._updates += staged
+        if len(vectors):
+            self._vectors.append(vectors)
+        self._rows = row
+
+    def commit(self, positions: Iterable[Position] = ()) -> CommitResult:
+        """Apply all that is staged and move the positions, durably and all at once.
+
+        Args:
+            positions: what the sources' next offsets are after this batch.
+
+        Raises:
+            FencedError: another writer took the index over; nothing was written, and this
+                writer can only be closed.
+            PositionError: a position cannot be stored; the batch stays staged.
+            StorageError: the storage refused; the last commit stands, the batch stays staged.
+        """
+        self._check_open()
+        moves = {(p.stream, p.partition): p for p in positions}
+        for position in moves.values():
+            check_position(position)
+        if not self._updates and all(self._positions.get(k) == p for k, p in moves.items()):
+            return CommitResult(self._commit_number)
+        if self._commits % READER_CHECK_COMMITS == 0:
+            self._index.environment.clear_dead_readers()
+        vectors = (
+            np.concatenate(self._vectors)
+            if self._vectors
+            else np.zeros((0, self.config.dim), np.float32)
+        )
+        result = commit_batch(
+            self._index, self._epoch, self._updates, vectors, self._positions, moves
+        )
+        self._positions.update(moves)
+        self._commit_number = result.commit
+        self._commits += 1
+        self.discard()
+        return result
+
+    def discard(self) -> None:
+        """Drop what is staged."""
+        self._updates = []
+        self._vectors = []
+        self._rows = 0
+
+    def close(self) -> None:
+        """Let go of the index; what is still staged is dropped."""
+        if not self._closed:
+            self._closed = True
+            self.discard()
+            self._lock.close()
+            self._index.environment.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None and not self._closed:
+                self.commit()
+        finally:
+            self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this writer was closed; open another with streamlsh.writer(path)")
+        if self._index.environment.pid != os.getpid():
+            raise ClosedError(
+                "this writer was opened by another process; a writer does not survive fork()"
+            )
+
+
+def _stack(config: IndexConfig, upserts: list[Upsert], places: list[int]) -> NDArray[np.float32]:
+    """The upserts' vectors as one checked array; errors name the update's place."""
+    if not upserts:
+        return np.zeros((0, config.dim), np.float32)
+    shapes = [np.shape(update.vector) for update in upserts]
+    for place, shape in zip(places, shapes, strict=True):
+        if shape != (config.dim,):
+            raise DimensionError(
+                "vector has the wrong shape", expected=f"shape ({config.dim},)",
+                received=f"shape {shape}", row=place,
+            )  # fmt: skip
+    return check_vectors(config, np.stack([update.vector for update in upserts]), places)
+
+
+def _lock(path: Path) -> IO[str]:
+    """Take the writer's lock, which the kernel frees when the process ends, however it ends."""
+    file = (path / "writer.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read(200).strip() or "unknown"
+        file.close()
+        raise WriterLockedError(
+            f"another writer holds {path} ({holder}); an index has one writer at a time. "
+            "Stop the other one first",
+            holder=holder,
+        ) from error
+    file.truncate(0)
+    file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
