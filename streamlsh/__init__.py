@@ -10,7 +10,6 @@ using an index loads the compiled kernels.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
     from streamlsh.creating import create
     from streamlsh.errors import StreamLSHError
     from streamlsh.hits import Hits, Item, Plan
-    from streamlsh.reader import Reader
-    from streamlsh.reader import open_reader as open  # noqa: A004 - what the library calls it
+    from streamlsh.reading import Reader
+    from streamlsh.reading import open_reader as open  # noqa: A004 - what the library calls it
     from streamlsh.snapshot import Snapshot
     from streamlsh.updates import CommitResult, Delete, Position, Upsert, validate_update
     from streamlsh.verifying import VerifyReport
-    from streamlsh.writer import Writer, writer
+    from streamlsh.warming import warm
+    from streamlsh.writing import Writer, writer
+
+    __version__: str
 
 __all__ = [
     "CommitResult",
@@ -42,10 +44,9 @@ __all__ = [
     "create",
     "open",
     "validate_update",
+    "warm",
     "writer",
 ]
-
-__version__ = _version("streamlsh")
 
 _SOURCES = {
     "CommitResult": "updates",
@@ -55,20 +56,25 @@ _SOURCES = {
     "Item": "hits",
     "Plan": "hits",
     "Position": "updates",
-    "Reader": "reader",
+    "Reader": "reading",
     "Snapshot": "snapshot",
     "StreamLSHError": "errors",
     "Upsert": "updates",
     "VerifyReport": "verifying",
-    "Writer": "writer",
+    "Writer": "writing",
     "create": "creating",
-    "open": "reader",
+    "open": "reading",
     "validate_update": "updates",
-    "writer": "writer",
+    "warm": "warming",
+    "writer": "writing",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - reading metadata is slow
+
+        return version("streamlsh")
     if name not in _SOURCES:
         raise AttributeError(f"module 'streamlsh' has no attribute {name!r}")
     module = import_module(f"streamlsh.{_SOURCES[name]}")

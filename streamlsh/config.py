@@ -21,6 +21,8 @@ MAX_TAGS = 64
 MAX_TAG_BYTES = 128
 MAX_ATTRIBUTE_BYTES = 64 * 1024
 """Largest size of an item's attributes once packed with msgpack."""
+MAX_ATTRIBUTE_DEPTH = 32
+"""Deepest nesting of an item's attributes."""
 MAX_K = 10_000
 """Most neighbours one query may ask for."""
 MAX_SLOTS = 2**32 - 1

@@ -21,8 +21,6 @@ from streamlsh.view import View
 F32 = NDArray[np.float32]
 U32 = NDArray[np.uint32]
 
-SCAN_BELOW = 20_000
-"""Up to so many items a scan of every sketch is as fast as probing, and misses less."""
 WIDEN = 4
 """How much wider a search looks that has found fewer than k items."""
 MAX_RERANK = 1_000_000
@@ -100,12 +98,14 @@ def plan_search(
     exact = k + max(6, k // 2)
     second = max(rerank if rerank is not None else max(120, 6 * k + 60), k)
     wanted = min(k, live) if copies == 1 else 0
-    if probes is None and copies == 1 and live <= SCAN_BELOW:
+    if probes is None and copies == 1 and live <= family.scan_below:
         return SearchPlan(
             "scan", family.buckets // family.tables, 1, second, exact, 0,
-            f"{live} items are no more than {SCAN_BELOW}",
+            f"{live} items are no more than {family.scan_below}",
         )  # fmt: skip
-    reason = "asked for" if probes is not None or copies > 1 else f"more than {SCAN_BELOW} items"
+    reason = (
+        "asked for" if probes is not None or copies > 1 else f"more than {family.scan_below} items"
+    )
     return SearchPlan(
         "tables", probes or family.default_probes, copies, second, exact, wanted, reason
     )
@@ -151,7 +151,9 @@ def _search_buckets(
         limit = count_entries(probes.buckets, family.buckets, view.segments)
         limit += view.state.tail_entries + 1
     else:
-        limit = plan.rerank * family.assignments
+        # An item may come up once in every table, or in the first alone when that is scanned.
+        tables = 1 if plan.route == "scan" else family.tables
+        limit = plan.rerank * (family.assignments // family.tables) * tables
     slots = np.empty(2 * limit, np.uint32)
     scores = np.empty(2 * limit, np.float32)
     where = (

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.config import (
     MAX_ATTRIBUTE_BYTES,
+    MAX_ATTRIBUTE_DEPTH,
     MAX_ID_BYTES,
     MAX_LENGTH,
     MAX_TAG_BYTES,
@@ -243,14 +244,16 @@ def unpack_extras(packed: bytes) -> tuple[tuple[str, ...], dict[str, Any] | None
     return tuple(tags), attributes
 
 
-def _is_plain(value: object) -> bool:
-    """Whether both msgpack and JSON can carry a value."""
+def _is_plain(value: object, depth: int = 1) -> bool:
+    """Whether both msgpack and JSON can carry a value, nested no deeper than allowed."""
     if isinstance(value, float):
         return math.isfinite(value)
+    if depth > MAX_ATTRIBUTE_DEPTH:
+        return False
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(v) for key, v in value.items())
+        return all(isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items())
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(_is_plain(v, depth + 1) for v in value)
     return value is None or isinstance(value, bool | int | str)
 
 

@@ -46,11 +46,15 @@ def create(options: Namespace) -> None:
             }
         )
         return
-    parameters = ", ".join(f"{value} {name}" for name, value in config.parameters.items())
+    parameters = ", ".join(f"{name} {_short(value)}" for name, value in config.parameters.items())
     print(
         f"created {options.path}: {config.dim} dimensions, {config.metric}, "
         f"{config.family} ({parameters})"
     )
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def load(options: Namespace) -> None:

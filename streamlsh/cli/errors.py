@@ -60,19 +60,11 @@ class LoadInterruptedError(CommandError):
     exit_code: ClassVar[int] = 130
 
 
+# Most errors of the library say in their message what to do; these are the commands' share.
 _NEXT_STEPS: tuple[tuple[type[errors.StreamLSHError], str], ...] = (
-    (errors.IndexNotFoundError, "make one with: streamlsh create PATH --dim D --metric cosine"),
     (errors.IndexExistsError, "choose another path, or remove what is there"),
-    (errors.NetworkFilesystemError, "put the index on a local disk"),
-    (errors.NewerFormatError, "upgrade streamlsh"),
-    (errors.FamilyDigestError, "restore the index from a copy, or build it again"),
     (errors.CorruptIndexError, "restore the index from a copy, or build it again"),
-    (errors.MapFullError, "export the index and load it into one with a larger map"),
-    (errors.DiskFullError, "make room on the disk and run the same command again"),
-    (errors.LockConflictError, "see the notes on containers in the documentation"),
-    (errors.WriterLockedError, "wait for the other writer or stop it, then run this again"),
-    (errors.FencedError, "another writer took over: leave the index to it"),
-    (errors.SampleError, "give --sample FILE.npy, or leave out --family voronoi"),
+    (errors.FencedError, "leave the index to the other writer"),
 )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from argparse import Namespace
 from pathlib import Path
+from typing import TextIO
 
 import streamlsh
 from streamlsh.cli.errors import UsageError
@@ -38,7 +39,7 @@ def export(options: Namespace) -> None:
 def _write(snapshot: streamlsh.Snapshot, path: Path, name: str) -> int:
     count = 0
     with (
-        path.open("w", encoding="utf-8", newline="\n") as file,
+        _create(path, name) as file,
         progress(f"writing {name}", len(snapshot)) as advance,
     ):
         for count, item in enumerate(snapshot.items(), start=1):
@@ -46,3 +47,11 @@ def _write(snapshot: streamlsh.Snapshot, path: Path, name: str) -> int:
             if count % _PROGRESS_EVERY == 0:
                 advance(count)
     return count
+
+
+def _create(path: Path, name: str) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        # The name that was typed, not the one in use until the file is complete.
+        raise OSError(error.errno, error.strerror, name) from error

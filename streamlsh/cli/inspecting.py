@@ -1,7 +1,8 @@
-"""``info``, ``verify`` and ``digest``: look at an index as a whole."""
+"""``info``, ``verify``, ``digest``: look at an index as a whole; ``warm``: at none."""
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from dataclasses import asdict
 
@@ -39,3 +40,15 @@ def digest(options: Namespace) -> None:
         print_json({"digest": content})
     else:
         print(content)
+
+
+def warm(options: Namespace) -> None:
+    """Compile the kernels."""
+    started = time.perf_counter()
+    with working("compiling"):
+        streamlsh.warm()
+    seconds = time.perf_counter() - started
+    if options.json:
+        print_json({"seconds": seconds})
+    else:
+        print(f"the kernels are ready, after {seconds:.1f} s")

@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="command", prog="streamlsh"
     )
-    for add in (_create, _load, _search, _get, _info, _verify, _digest, _export):
+    for add in (_create, _load, _search, _get, _info, _verify, _digest, _export, _warm):
         add(commands)
     return parser
 
@@ -78,6 +78,7 @@ def _command(
     summary: str,
     description: str,
     example: str,
+    path: bool = True,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
@@ -88,7 +89,8 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("path", metavar="PATH", help="the index, a directory")
+    if path:
+        parser.add_argument("path", metavar="PATH", help="the index, a directory")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object on standard output, errors too"
     )
@@ -284,3 +286,19 @@ streamlsh create copy.index --dim 384 --metric cosine
 streamlsh load copy.index items.jsonl""",
     )
     parser.add_argument("out", metavar="OUT.jsonl", help="the file to write")
+
+
+def _warm(commands: Commands) -> None:
+    _command(
+        commands,
+        "warm",
+        "inspecting:warm",
+        usage="[--json]",
+        summary="compile the kernels ahead of their first use",
+        description="""\
+Compile everything that is compiled on first use, some twenty seconds, and keep
+it on disk. Put this into an image's build, so that no process waits for it
+later.""",
+        example="streamlsh warm",
+        path=False,
+    )

@@ -90,6 +90,8 @@ class Family(ABC):
         buckets: number of buckets, over all tables.
         words: 64-bit words of a sketch.
         default_probes: buckets a query probes unless told otherwise.
+        scan_below: up to so many items, a scan of all sketches is as fast as probing for the
+            same recall, and misses less.
     """
 
     name: ClassVar[str]
@@ -100,6 +102,7 @@ class Family(ABC):
     buckets: int
     words: int
     default_probes: int
+    scan_below: int
 
     @classmethod
     @abstractmethod

@@ -27,6 +27,7 @@ from streamlsh.kernels.encode import project_rows, query_planes, sign_sketches, 
 
 WIDTH = 256
 HEAD = 128
+SCAN_BELOW = 20_000
 NEAREST = 16
 SPILL = 1.5
 SPREAD = 0.3
@@ -59,6 +60,7 @@ class Voronoi(Family):
         self.assignments = 2
         self.buckets, self._head = centres.shape
         self.words = WIDTH // 64
+        self.scan_below = SCAN_BELOW
         self.default_probes = min(self.buckets, max(16, self.buckets // 64))
         self._basis = basis
         self._offset = offset

@@ -1,8 +1,8 @@
 """One LMDB environment a file and process, opened safely and shared.
 
-LMDB must not be opened twice in one process (closing either handle would drop the locks of
-both) and does not survive ``fork``. So environments live in a registry by real path; a child
-process never touches its parent's handles but opens its own.
+LMDB must not open a file twice in one process (closing either handle would drop the locks of
+both) and does not survive ``fork``. So environments live in a registry by file; a child process
+lets go of what it inherited and opens its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import lmdb
 
 from streamlsh.errors import (
+    ClosedError,
     CorruptIndexError,
     DiskFullError,
     IndexExistsError,
@@ -30,6 +31,9 @@ from streamlsh.storage.schema import DATABASES
 
 MAX_READERS = 1024
 """Reader slots in the lock file: one for each thread with an open transaction."""
+_LOOSE_PAGES = 16
+"""Pages that a sound file may lack at its end: LMDB never writes the last ones of a commit if it
+has freed them again."""
 
 _NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "gpfs",
@@ -37,10 +41,16 @@ _NETWORK = frozenset(
 )  # fmt: skip
 _MOUNTS = Path("/proc/self/mountinfo")
 
-_registry: dict[str, Environment] = {}
+_registry: dict[tuple[int, int], Environment] = {}
+"""Open environments by device and inode of their data files, which tell files apart even where
+an index was moved, or another one put in its place."""
 _registry_lock = threading.Lock()
-_inherited: list[Environment] = []
-"""Handles of a parent process, kept so that they are never closed from the child."""
+# No child is born while another thread, which it would not have, holds the lock.
+os.register_at_fork(
+    before=_registry_lock.acquire,
+    after_in_parent=_registry_lock.release,
+    after_in_child=_registry_lock.release,
+)
 
 
 class Environment:
@@ -49,6 +59,7 @@ class Environment:
     Attributes:
         path: the index's directory.
         pid: the process that opened it.
+        file: device and inode of its data file.
         map_generation: counts remappings of the file; addresses from before are void.
     """
 
@@ -57,49 +68,102 @@ class Environment:
         self.pid = os.getpid()
         self.map_generation = 0
         self._handle = handle
+        self.file = _file_identity(path)
         self._users = 1
-        self._active = 0
+        self._closed = False
+        self._threads: dict[int, int] = {}  # open transactions by thread
         self._idle = threading.Condition()
         self._databases = {name: handle.open_db(name.encode(), create=False) for name in DATABASES}
 
     @contextmanager
     def read(self) -> Iterator[lmdb.Transaction]:
-        """A read transaction: one commit, for as long as the block lasts."""
-        with self._idle:
-            self._active += 1
+        """A read transaction: one commit, for as long as the block lasts.
+
+        Raises:
+            ClosedError: the last user has closed the environment.
+        """
+        thread = self._enter()
         try:
-            transaction = self._begin_read()
+            transaction = self._begin_read(thread)
             try:
                 yield transaction
             finally:
-                transaction.abort()
+                # In a child that was forked within the block, it is the parent's.
+                if self.pid == os.getpid():
+                    transaction.abort()
         finally:
-            with self._idle:
-                self._active -= 1
-                self._idle.notify_all()
-
-    def _begin_read(self) -> lmdb.Transaction:
-        try:
-            return self._handle.begin(buffers=True)
-        except lmdb.MapResizedError:
-            # Another process enlarged the map. Adopting its size moves the map, so it must
-            # wait until no transaction of this process looks at the old one.
-            with self._idle, storage_errors(self.path):
-                self._active -= 1
-                self._idle.wait_for(lambda: self._active == 0)
-                self._handle.set_mapsize(0)
-                self.map_generation += 1
-                self._active += 1
-                return self._handle.begin(buffers=True)
-        except lmdb.Error:
-            with storage_errors(self.path):
-                raise
+            self._leave(thread)
 
     @contextmanager
     def write(self) -> Iterator[lmdb.Transaction]:
         """A write transaction, committed when the block ends well and aborted otherwise."""
-        with storage_errors(self.path), self._handle.begin(write=True) as transaction:
-            yield transaction
+        thread = self._enter()
+        try:
+            with storage_errors(self.path), self._handle.begin(write=True) as transaction:
+                yield transaction
+        finally:
+            self._leave(thread)
+
+    def _enter(self) -> int:
+        thread = threading.get_ident()
+        with self._idle:
+            if self._closed:
+                raise ClosedError(f"{self.path} was closed before this call; open it again")
+            self._count(thread, 1)
+        return thread
+
+    def _leave(self, thread: int) -> None:
+        if self.pid != os.getpid():
+            return
+        with self._idle:
+            self._count(thread, -1)
+            last = self._users == 0 and not self._threads
+        if last:
+            self._close_if_unused()
+
+    def _count(self, thread: int, change: int) -> None:
+        """Count a thread's open transactions (the condition is held)."""
+        count = self._threads.get(thread, 0) + change
+        if count:
+            self._threads[thread] = count
+        else:
+            del self._threads[thread]
+            self._idle.notify_all()
+
+    def _begin_read(self, thread: int) -> lmdb.Transaction:
+        while True:
+            try:
+                return self._handle.begin(buffers=True)
+            except lmdb.MapResizedError:
+                # Another process enlarged the map.
+                with self._idle:
+                    self._count(thread, -1)
+                    try:
+                        self._remap(0, self.map_generation)
+                    finally:
+                        self._count(thread, 1)
+            except lmdb.Error as error:
+                with storage_errors(self.path):
+                    raise error
+
+    def _remap(self, map_size: int, generation: int) -> None:
+        """Move the map, once no transaction of this process looks at the old one.
+
+        Args:
+            map_size: its new size, 0 for what another process made it.
+            generation: if it is another by then, another thread has done so.
+        """
+        with self._idle, storage_errors(self.path):
+            if threading.get_ident() in self._threads:
+                raise StorageError(
+                    f"the memory map of {self.path} must grow, and cannot while this thread "
+                    "itself keeps a snapshot open; close the snapshot first"
+                )
+            self._idle.wait_for(lambda: not self._threads or self.map_generation != generation)
+            if self.map_generation == generation:
+                self._handle.set_mapsize(map_size)
+                self.map_generation += 1
+                self._idle.notify_all()
 
     def database(self, name: str) -> lmdb._Database:
         """Handle of a named database of the schema."""
@@ -107,10 +171,7 @@ class Environment:
 
     def resize(self, map_size: int) -> None:
         """Reserve a larger map, once no transaction of this process is open."""
-        with self._idle:
-            self._idle.wait_for(lambda: self._active == 0)
-            self._handle.set_mapsize(map_size)
-            self.map_generation += 1
+        self._remap(map_size, self.map_generation)
 
     def map_used(self) -> tuple[int, int]:
         """Bytes of the map that hold or once held data, and bytes reserved."""
@@ -135,16 +196,39 @@ class Environment:
         ]
 
     def close(self) -> None:
-        """Give the handle back; the last user's call closes it."""
-        with _registry_lock:
+        """Give the handle back; once it has no user and no open transaction, it is closed."""
+        if self.pid != os.getpid():
+            return
+        with self._idle:
             self._users -= 1
-            if self._users == 0 and self.pid == os.getpid():
-                _registry.pop(str(self.path), None)
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        with _registry_lock, self._idle:
+            if self._users == 0 and not self._threads and not self._closed:
+                self._closed = True
+                _registry.pop(self.file, None)
                 self._handle.close()
+
+    def disown(self) -> None:
+        """Let a child process go of its parent's handle (the registry's lock is held).
+
+        Raises:
+            LockConflictError: the parent had a transaction open at the fork. LMDB would end it
+                for the parent, too, if its handle were closed here.
+        """
+        if self._threads:
+            raise LockConflictError(
+                f"this process was forked while its parent was reading {self.path}, so it cannot "
+                "open that index. Fork between queries, or open the index in the children only"
+            )
+        _registry.pop(self.file, None)
+        self._handle.close()
 
     def share(self) -> Environment:
         """Count one more user (the registry's lock is held)."""
-        self._users += 1
+        with self._idle:
+            self._users += 1
         return self
 
 
@@ -165,27 +249,31 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
         )
     refuse_network_filesystem(directory)
     with _registry_lock:
-        known = _registry.get(str(directory))
+        known = _registry.get(_file_identity(directory))
         if known is not None:
             if known.pid == os.getpid():
+                known.path = directory
                 return known.share()
-            _inherited.append(_registry.pop(str(directory)))
+            known.disown()
         writable = os.access(data, os.W_OK)
         with storage_errors(directory):
             handle = lmdb.open(
                 str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS,
-                readonly=not writable, create=False, readahead=False, max_spare_txns=16,
+                readonly=not writable, create=False, readahead=False,
                 map_size=0,  # the size stored in the file
             )  # fmt: skip
             try:
+                _check_size(data, handle)
                 environment = Environment(directory, handle)
-            except lmdb.NotFoundError as error:
+            except BaseException as error:
                 handle.close()
+                if not isinstance(error, lmdb.NotFoundError):
+                    raise
                 raise CorruptIndexError(
                     f"{directory} is an LMDB environment but no streamlsh index",
                     expected="the databases " + ", ".join(DATABASES), received=str(error),
                 ) from error  # fmt: skip
-        _registry[str(directory)] = environment
+        _registry[environment.file] = environment
         return environment
 
 
@@ -206,7 +294,7 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
         directory.mkdir(parents=True, exist_ok=True)
         handle = lmdb.open(
             str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS, readahead=False,
-            map_size=map_size, max_spare_txns=16,
+            map_size=map_size,
         )  # fmt: skip
         try:
             with handle.begin(write=True) as transaction:
@@ -216,8 +304,28 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
         except BaseException:
             handle.close()
             raise
-        _registry[str(directory)] = environment
+        _registry[environment.file] = environment
         return environment
+
+
+def _file_identity(directory: Path) -> tuple[int, int]:
+    """Device and inode of an index's data file."""
+    status = (directory / "data.mdb").stat()
+    return status.st_dev, status.st_ino
+
+
+def _check_size(data: Path, handle: lmdb.Environment) -> None:
+    """Raise ``CorruptIndexError`` if a file was cut short: reading past its end is no error that
+    can be caught, but the end of the process.
+    """
+    page = handle.stat()["psize"]
+    expected = (handle.info()["last_pgno"] + 1) * page
+    size = data.stat().st_size
+    if size < expected - _LOOSE_PAGES * page:
+        raise CorruptIndexError(
+            f"{data} was cut short; restore it from a copy or rebuild it",
+            expected=f"{expected} bytes", received=f"{size} bytes",
+        )  # fmt: skip
 
 
 def refuse_network_filesystem(path: Path, mounts: Path = _MOUNTS) -> None:

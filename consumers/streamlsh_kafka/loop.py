@@ -1,0 +1,217 @@
+"""The ingest loop: one piece for every source, so that all keep the same promises."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NoReturn, Protocol
+
+from streamlsh import CommitResult, Position, Writer
+from streamlsh.errors import InvalidInputError
+from streamlsh_kafka.batches import Batch, BatchBounds, gather, refuse_misfits
+from streamlsh_kafka.dead_letters import DeadLetter, DeadLetters
+from streamlsh_kafka.decoders import Decoder
+from streamlsh_kafka.errors import PoisonRecordError
+from streamlsh_kafka.source import Source, reached
+from streamlsh_kafka.wire import decode_update
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What one commit did.
+
+    Attributes:
+        records: records read, good and bad.
+        payload_bytes: bytes of their values.
+        dead_letters: how many were set aside, by reason.
+        result: the library's own account of the commit.
+        positions: the positions that were stored with it.
+        prepare_seconds: validating, dead letters and staging.
+        commit_seconds: the commit alone.
+        newest_timestamp: of the records in it, in milliseconds since the epoch; 0 without any.
+    """
+
+    records: int
+    payload_bytes: int
+    dead_letters: Mapping[str, int]
+    result: CommitResult
+    positions: Sequence[Position]
+    prepare_seconds: float
+    commit_seconds: float
+    newest_timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one run of the loop did."""
+
+    records: int = 0
+    commits: int = 0
+    dead_letters: int = 0
+
+
+class Observer(Protocol):
+    """Is told what happened, after it is durable; it must not raise."""
+
+    def committed(self, report: BatchReport) -> None:
+        """A batch was committed."""
+
+    def polled(self, source: Source) -> None:
+        """The source was asked, with or without result: a chance to do periodic work."""
+
+    def close(self) -> None:
+        """The loop ends."""
+
+
+def never() -> bool:
+    """Say that there is no request to stop."""
+    return False
+
+
+def consume(
+    writer: Writer,
+    source: Source,
+    *,
+    decoder: Decoder = decode_update,
+    dead_letters: DeadLetters | None = None,
+    until_end: bool = False,
+    bounds: BatchBounds | None = None,
+    observers: Sequence[Observer] = (),
+    stop_requested: Callable[[], bool] = never,
+) -> Summary:
+    """Bring an index up to date with a source, and keep it so.
+
+    For each batch, in this order:
+
+    1. poll: take what is there; while there is more, go on up to the bounds;
+    2. decode and validate every record;
+    3. put those that cannot be applied to the dead letters, and wait for the acknowledgement;
+    4. commit all updates together with the positions after them, atomically and durably;
+    5. tell the observers.
+
+    While one batch is committed, the next is polled and decoded in a thread of its own. Nothing
+    of it counts before its own commit.
+
+    A crash anywhere leaves the index at the last commit, and the source is read again from there:
+    no update is lost or applied twice. Dead letters of a batch that was not committed are written
+    again, so they may come twice; their origin headers tell.
+
+    Args:
+        writer: the index; its stored positions are where the source starts.
+        source: where updates come from. Neither is closed here.
+        decoder: turns a record into an update; it is called in another thread.
+        dead_letters: where bad records go. Without it, the first bad record stops the loop.
+        until_end: return once the end that the source had at the start is reached.
+        bounds: limits on the size of a batch.
+        observers: are told about every commit.
+        stop_requested: asked between batches; the batch in hand is always finished.
+
+    Raises:
+        PoisonRecordError: a bad record, and no dead letters; all before it is committed.
+        DeadLetterError: dead letters were not acknowledged; nothing of the batch is committed.
+        SourceError, ConnectionFailedError: the source cannot be followed.
+        FencedError: another writer took the index over.
+    """
+    bounds = bounds or BatchBounds()
+    source.start(writer.positions)
+    ends = source.end_offsets() if until_end else {}
+    summary = Summary()
+    if until_end and reached(source.positions(), ends):
+        return summary
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="streamlsh-poll") as poller:
+            coming = poller.submit(gather, source, bounds, decoder)
+            last = False
+            while not (last or stop_requested()):
+                batch = coming.result()
+                # The source is at rest now; once the next poll is under way only that may use it.
+                for observer in observers:
+                    observer.polled(source)
+                last = until_end and reached(batch.positions, ends)
+                if not last:
+                    coming = poller.submit(gather, source, bounds, decoder)
+                positions = _moved(writer, batch)
+                if not (batch.records or positions):
+                    continue
+                report = _apply(writer, batch, positions, dead_letters)
+                summary = Summary(
+                    summary.records + report.records,
+                    summary.commits + 1,
+                    summary.dead_letters + sum(report.dead_letters.values()),
+                )
+                for observer in observers:
+                    observer.committed(report)
+    finally:
+        for observer in observers:
+            observer.close()
+    return summary
+
+
+def _moved(writer: Writer, batch: Batch) -> list[Position]:
+    """The positions that differ from what the index holds."""
+    stored = writer.positions
+    return [
+        position
+        for position in batch.positions
+        if stored.get((position.stream, position.partition)) != position
+    ]
+
+
+def _apply(
+    writer: Writer,
+    batch: Batch,
+    positions: Sequence[Position],
+    dead_letters: DeadLetters | None,
+) -> BatchReport:
+    started = time.perf_counter()
+    try:
+        try:
+            writer.stage(batch.updates())
+        except InvalidInputError:
+            # Nothing of that call is staged. Rare, so good batches do not pay for finding out.
+            refuse_misfits(batch, writer.config)
+            writer.stage(batch.updates())
+        bad = batch.dead_letters()
+        if bad and dead_letters is None:
+            writer.discard()
+            _stop_before(writer, batch, bad[0], positions)
+        if bad and dead_letters is not None:
+            dead_letters.put(bad)
+        prepared = time.perf_counter()
+        result = writer.commit(positions)
+    except BaseException:
+        writer.discard()
+        raise
+    return BatchReport(
+        records=len(batch.records),
+        payload_bytes=batch.payload_bytes,
+        dead_letters=Counter(letter.reason for letter in bad),
+        result=result,
+        positions=positions,
+        prepare_seconds=prepared - started,
+        commit_seconds=time.perf_counter() - prepared,
+        newest_timestamp=max((record.timestamp for record in batch.records), default=0),
+    )
+
+
+def _stop_before(
+    writer: Writer, batch: Batch, letter: DeadLetter, positions: Sequence[Position]
+) -> NoReturn:
+    """Commit what comes before the first bad record, and raise."""
+    first = batch.outcomes.index(letter)
+    writer.stage(batch.updates(first))
+    # A partition goes on at its first record that is left out, or else where the source stands.
+    left_out: dict[int, int] = {}
+    for record in batch.records[first:]:
+        left_out.setdefault(record.partition, record.offset)
+    writer.commit([replace(p, offset=left_out.get(p.partition, p.offset)) for p in positions])
+    raise PoisonRecordError(
+        stream=letter.record.topic,
+        partition=letter.record.partition,
+        offset=letter.record.offset,
+        reason=letter.reason,
+        detail=letter.detail,
+    )

@@ -1,0 +1,149 @@
+"""What can watch the loop: logs, and a mirror of the offsets for the usual lag tools."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from typing import Final
+
+import kafka.errors
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from streamlsh import Position
+from streamlsh_kafka.connection import Connection
+from streamlsh_kafka.errors import ConsumerError
+from streamlsh_kafka.logs import event
+from streamlsh_kafka.loop import BatchReport
+from streamlsh_kafka.source import Source, lag
+
+PERIOD_SECONDS: Final = 10.0
+MIRROR_SECONDS: Final = 1.0
+CLOSE_SECONDS: Final = 5.0
+ASK_MS: Final = 5_000
+
+_log = logging.getLogger(__name__)
+
+
+class ProgressLog:
+    """One line a commit at debug, one a period at info.
+
+    Args:
+        period: seconds between the lines at info.
+    """
+
+    def __init__(self, *, period: float = PERIOD_SECONDS) -> None:
+        self._period = period
+        self._start_period()
+
+    def committed(self, report: BatchReport) -> None:
+        """Log the commit, and remember it for the period."""
+        result = report.result
+        self._records += report.records
+        self._dead_letters += sum(report.dead_letters.values())
+        self._commit_seconds.append(report.commit_seconds)
+        event(
+            _log,
+            logging.DEBUG,
+            "commit",
+            commit=result.commit,
+            records=report.records,
+            bytes=report.payload_bytes,
+            inserted=result.inserted,
+            replaced=result.replaced,
+            unchanged=result.unchanged,
+            deleted=result.deleted,
+            absent=result.absent,
+            stale=result.stale,
+            dead_letters=sum(report.dead_letters.values()),
+            prepare_ms=report.prepare_seconds * 1000,
+            commit_ms=report.commit_seconds * 1000,
+            positions=",".join(f"{p.partition}:{p.offset}" for p in report.positions),
+        )
+        for reason, count in report.dead_letters.items():
+            event(_log, logging.WARNING, "dead_letters", reason=reason, count=count)
+
+    def polled(self, source: Source) -> None:
+        """Log the period, if it is over."""
+        seconds = time.monotonic() - self._started
+        if seconds < self._period:
+            return
+        try:
+            behind: int | None = lag(source.positions(), source.end_offsets())
+        except ConsumerError:
+            behind = None  # the source cannot say now; the loop will tell if that lasts
+        times = self._commit_seconds
+        event(
+            _log,
+            logging.INFO,
+            "period",
+            records=self._records,
+            items_per_second=round(self._records / seconds, 1),
+            lag="unknown" if behind is None else behind,
+            commits=len(times),
+            commit_ms_p50=statistics.median(times) * 1000 if times else 0.0,
+            commit_ms_max=max(times) * 1000 if times else 0.0,
+            dead_letters=self._dead_letters,
+        )
+        self._start_period()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _start_period(self) -> None:
+        self._started = time.monotonic()
+        self._records = 0
+        self._dead_letters = 0
+        self._commit_seconds: list[float] = []
+
+
+class GroupMirror:
+    """Copies the index's offsets to a consumer group, so that the usual lag tools work.
+
+    The copy is never read back, and its failures are only logged: the index holds the truth.
+    """
+
+    def __init__(self, connection: Connection, group: str) -> None:
+        self._group = group
+        self._admin = KafkaAdminClient(request_timeout_ms=ASK_MS, **connection.client_settings())
+        self._pending: dict[tuple[str, int], Position] = {}
+        self._due = 0.0
+
+    def committed(self, report: BatchReport) -> None:
+        """Remember the positions; they are written at most once a second."""
+        self._pending |= {(p.stream, p.partition): p for p in report.positions}
+
+    def polled(self, source: Source) -> None:
+        """Write the positions, if there are any and it is time."""
+        if self._pending and time.monotonic() >= self._due:
+            self._write()
+            self._due = time.monotonic() + MIRROR_SECONDS
+
+    def close(self) -> None:
+        """Write the last positions and close the connection.
+
+        A group's coordinator may still be starting, so this is tried for a few seconds.
+        """
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self._pending and time.monotonic() < deadline:
+            self._write()
+            if self._pending:
+                time.sleep(0.1)
+        self._admin.close()
+
+    def _write(self) -> None:
+        offsets = {
+            TopicPartition(*key): OffsetAndMetadata(position.offset)
+            for key, position in self._pending.items()
+        }
+        try:
+            answers = self._admin.alter_group_offsets(self._group, offsets)
+            refused = {a for a in answers.values() if a is not kafka.errors.NoError}
+        except kafka.errors.KafkaError as error:
+            refused = {type(error)}
+        if refused:
+            names = ",".join(sorted(kind.__name__ for kind in refused))
+            event(_log, logging.WARNING, "mirror_failed", group=self._group, error=names)
+        else:
+            self._pending.clear()
