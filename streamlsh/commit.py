@@ -154,7 +154,7 @@ class _Batch:
             if c.stored.slot != NO_SLOT and not (c.present and c.row == STORED)
         ]
         self._live.switch_off(np.array(dead, np.uint32))
-        moved = self._empty_a_block()
+        moved = self._empty_blocks(len(dead))
         rows = vectors[[c.row for c in fresh.values()]]
         if moved:
             rows = np.concatenate([rows, list(moved.values())])
@@ -195,7 +195,8 @@ class _Batch:
         state.slot_end += count
         add_entries(
             self._transaction, self._snapshot, index.environment, index.entries,
-            index.rows.chunk_bytes, state, self._live, encoded.entries(slots),
+            index.rows.chunk_bytes, state, self._live, state.live * index.family.assignments,
+            encoded.entries(slots),
         )  # fmt: skip
 
     def _write_items(
@@ -205,9 +206,6 @@ class _Batch:
         markers = []
         for key, change in changes.items():
             stored = change.stored
-            kept = change.present and change.row == STORED
-            if stored.slot != NO_SLOT and not kept:
-                self._transaction.delete(number_key(stored.slot), db=self._slots)
             if change.present:
                 slot = slots.get(key, stored.slot)
                 record = slot != stored.slot or change.extras != stored.extras
@@ -253,10 +251,14 @@ class _Batch:
             if slot == NO_SLOT and made == commit:
                 self._transaction.delete(key, db=self._items)
 
-    def _empty_a_block(self) -> dict[bytes, F32]:
-        """Free the full slot block with the fewest live rows once too many rows are dead.
+    def _empty_blocks(self, died: int) -> dict[bytes, F32]:
+        """Free the full slot blocks with the fewest live rows while too many rows are dead.
 
-        Its live rows are appended anew, so one commit moves less than a block of them.
+        Their live rows are appended anew. A commit moves no more than a block of rows and twice
+        those that it let die itself: enough to keep up with it, and bounded.
+
+        Args:
+            died: rows that this commit has switched off.
 
         Returns:
             The vectors to append, by id.
@@ -266,23 +268,37 @@ class _Batch:
         capacity = layout.rows_per_block
         full = self._snapshot.stat(blocks)["entries"]
         stored = full * capacity + state.slot_end % capacity
-        if not full or stored - state.live <= DEAD_SHARE * stored:
+        live = state.live - died
+        if not full or stored - live <= DEAD_SHARE * stored:
             return {}
         with self._snapshot.cursor(blocks) as cursor:
             numbers = [int.from_bytes(key, "big") for key in cursor.iternext(values=False)]
         counts = self._live.counts(np.array(numbers), capacity)
-        fewest = int(np.argmin(counts))
-        if counts[fewest] > (1 - DEAD_SHARE) * capacity:
-            return {}
-        slots = np.arange(capacity, dtype=np.uint32) + np.uint32(numbers[fewest] * capacity)
-        slots = slots[self._live.test(slots)]
+        moved: dict[bytes, F32] = {}
+        for place in np.argsort(counts, kind="stable"):
+            count = int(counts[place])
+            if (
+                stored - live <= DEAD_SHARE * stored
+                or count > (1 - DEAD_SHARE) * capacity
+                or len(moved) + count > capacity + 2 * died
+            ):
+                break
+            moved |= self._empty_block(numbers[place], capacity)
+            stored -= capacity - count
+        return moved
+
+    def _empty_block(self, number: int, capacity: int) -> dict[bytes, F32]:
+        """Free one full slot block and its slots' records; the live rows' vectors, by id."""
+        slots = np.arange(capacity, dtype=np.uint32) + np.uint32(number * capacity)
+        live = self._live.test(slots)
         moved = {}
-        for slot in map(int, slots):
-            record = bytes(fetch(self._snapshot, self._slots, number_key(slot)))
-            (length,) = ID_LENGTH.unpack_from(record)
-            key = record[ID_LENGTH.size : ID_LENGTH.size + length]
-            moved[key] = self.stored_vector(slot)
+        for slot, current in zip(slots.tolist(), live.tolist(), strict=True):
+            if current:
+                record = bytes(fetch(self._snapshot, self._slots, number_key(slot)))
+                (length,) = ID_LENGTH.unpack_from(record)
+                key = record[ID_LENGTH.size : ID_LENGTH.size + length]
+                moved[key] = self.stored_vector(slot)
             self._transaction.delete(number_key(slot), db=self._slots)
-        self._live.switch_off(slots)
-        self._transaction.delete(number_key(numbers[fewest]), db=blocks)
+        self._live.switch_off(slots[live])
+        self._transaction.delete(number_key(number), db=self._index.environment.database("blocks"))
         return moved

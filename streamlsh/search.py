@@ -66,6 +66,24 @@ class Answer:
     candidates: int
 
 
+def is_count(value: object, low: int, high: int) -> bool:
+    """Whether ``value`` is an integer in the range."""
+    return (
+        isinstance(value, int | np.integer)
+        and not isinstance(value, bool)
+        and low <= int(value) <= high
+    )
+
+
+def check_count(name: str, value: object, low: int, high: int) -> None:
+    """Raise ``InvalidInputError`` unless ``value`` is an integer in the range."""
+    if not is_count(value, low, high):
+        raise InvalidInputError(
+            f"{name} is out of range", expected=f"an integer from {low} to {high}",
+            received=repr(value),
+        )  # fmt: skip
+
+
 def plan_search(
     family: Family, live: int, k: int, match: int | str, probes: int | None, rerank: int | None
 ) -> SearchPlan:
@@ -83,18 +101,16 @@ def plan_search(
         InvalidInputError: an argument is out of range.
     """
     copies = {"any": 1, "all": family.tables}.get(match, 0) if isinstance(match, str) else match
-    if isinstance(copies, bool) or not 1 <= copies <= family.tables:
+    if not is_count(copies, 1, family.tables):
         raise InvalidInputError(
             "match is out of range",
             expected=f"'any', 'all' or an integer from 1 to {family.tables} (the tables)",
             received=repr(match),
         )
-    for name, value, most in (("probes", probes, family.buckets), ("rerank", rerank, MAX_RERANK)):
-        if value is not None and (isinstance(value, bool) or not 1 <= value <= most):
-            raise InvalidInputError(
-                f"{name} is out of range", expected=f"an integer from 1 to {most}",
-                received=repr(value),
-            )  # fmt: skip
+    if probes is not None:
+        check_count("probes", probes, 1, family.buckets)
+    if rerank is not None:
+        check_count("rerank", rerank, 1, MAX_RERANK)
     exact = k + max(6, k // 2)
     second = max(rerank if rerank is not None else max(120, 6 * k + 60), k)
     wanted = min(k, live) if copies == 1 else 0
@@ -195,25 +211,28 @@ def _search_buckets(
 def exact_search(index: Index, view: View, unit: F32, k: int, excluded: U32) -> Answer:
     """The k nearest rows to one unit query, by a scan of every vector.
 
-    A few more than k are kept, so that ties at the end can be ordered by id.
+    More than k are kept, so that ids can decide between all that share the k-th score.
     """
     layout = index.rows
     limit = k + max(6, k // 2)
-    slots = np.empty(2 * limit, np.uint32)
-    scores = np.empty(2 * limit, np.float32)
-    held = scan_rows(
-        unit,
-        view.state.slot_end,
-        limit,
-        view.live,
-        excluded,
-        view.blocks,
-        view.strips,
-        view.first_strip,
-        layout.block_shift,
-        STRIP_SHIFT,
-        layout.code_width,
-        slots,
-        scores,
-    )
-    return Answer(slots[:held], scores[:held], 0, view.state.live)
+    while True:
+        slots = np.empty(2 * limit, np.uint32)
+        scores = np.empty(2 * limit, np.float32)
+        held = scan_rows(
+            unit,
+            view.state.slot_end,
+            limit,
+            view.live,
+            excluded,
+            view.blocks,
+            view.strips,
+            view.first_strip,
+            layout.block_shift,
+            STRIP_SHIFT,
+            layout.code_width,
+            slots,
+            scores,
+        )
+        if held < limit or scores[held - 1] < scores[k - 1]:
+            return Answer(slots[:held], scores[:held], 0, view.state.live)
+        limit *= 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.config import MAX_K, IndexConfig
 from streamlsh.content import content_digest
-from streamlsh.errors import ClosedError, InvalidInputError, ItemIdError
+from streamlsh.errors import ClosedError, ItemIdError
 from streamlsh.hits import Hits, Item, Plan
 from streamlsh.kernels.encode import normalize_rows
-from streamlsh.search import Answer, exact_search, plan_search, sketch_search
+from streamlsh.search import Answer, check_count, exact_search, plan_search, sketch_search
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import read_rows
 from streamlsh.storage.schema import ID_LENGTH, ITEM, NO_SLOT, NO_VERSION, number_key
@@ -60,7 +61,12 @@ class Snapshot:
         return self._view.state.live
 
     def __contains__(self, item_id: object) -> bool:
-        return isinstance(item_id, str) and self._slot(check_id(item_id)) is not None
+        if not isinstance(item_id, str):
+            return False
+        key = check_id(item_id)
+        with self._lock:
+            self._check_open()
+            return self._slot(key) is not None
 
     def get(self, item_id: str) -> Item | None:
         """The item of an id, or ``None``."""
@@ -72,13 +78,18 @@ class Snapshot:
 
     def items(self) -> Iterator[Item]:
         """All items, sorted by the UTF-8 of their ids."""
-        self._check_open()
-        with self._transaction.cursor(self._index.environment.database("items")) as cursor:
-            for key, value in cursor:
-                item = self._item(bytes(key), memoryview(value))
-                if item is not None:
-                    yield item
+        with self._lock:
+            self._check_open()
+            pairs = iter(self._transaction.cursor(self._index.environment.database("items")))
+        while True:
+            with self._lock:
                 self._check_open()
+                pair = next(pairs, None)
+                item = None if pair is None else self._item(bytes(pair[0]), memoryview(pair[1]))
+            if pair is None:
+                return
+            if item is not None:
+                yield item
 
     def search(
         self,
@@ -140,6 +151,7 @@ class Snapshot:
         Raises:
             InvalidInputError: an argument cannot be used.
         """
+        _check_exclude(exclude)
         names = [ids] if isinstance(ids, str) else list(ids)
         items = [item for item in map(self.get, names) if item is not None]
         if items:
@@ -200,12 +212,18 @@ class Snapshot:
     def _check_open(self) -> None:
         if not self._open:
             raise ClosedError("this snapshot was closed; take another from its reader")
+        if self._index.environment.pid != os.getpid():
+            raise ClosedError(
+                "this snapshot was taken by another process; a snapshot does not survive fork()"
+            )
 
     def _queries(self, vectors: ArrayLike) -> tuple[F32, bool]:
         """Queries as unit rows, and whether it was a single one."""
-        array = np.asarray(vectors)
-        single = array.ndim == 1
-        rows = check_vectors(self.config, array[None] if single else array)
+        try:
+            single = np.ndim(vectors) == 1
+        except ValueError:  # rows of different lengths: check_vectors says so
+            single = False
+        rows = check_vectors(self.config, np.asarray(vectors)[None] if single else vectors)
         unit = np.empty_like(rows)
         normalize_rows(rows, unit, np.empty(len(rows), np.float32))
         return unit, single
@@ -219,10 +237,7 @@ class Snapshot:
 
     def _slots(self, ids: Iterable[str]) -> NDArray[np.uint32]:
         """Sorted slots of those ids that are there."""
-        if isinstance(ids, str):
-            raise ItemIdError(
-                "exclude is no list of ids", expected="a list of strings", received="a string"
-            )
+        _check_exclude(ids)
         slots = {self._slot(check_id(item_id)) for item_id in ids} - {None}
         return np.array(sorted(slots), np.uint32)  # type: ignore[type-var]
 
@@ -283,14 +298,9 @@ class Snapshot:
         return Hits(ids, scores, self.commit, self.positions, plan)
 
 
-def check_count(name: str, value: object, low: int, high: int) -> None:
-    """Raise ``InvalidInputError`` unless ``value`` is an integer in the range."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or not low <= value <= high
-    ):
-        raise InvalidInputError(
-            f"{name} is out of range", expected=f"an integer from {low} to {high}",
-            received=repr(value),
-        )  # fmt: skip
+def _check_exclude(ids: Iterable[str]) -> None:
+    """Raise ``ItemIdError`` for a string, which would be taken as a list of its letters."""
+    if isinstance(ids, str):
+        raise ItemIdError(
+            "exclude is no list of ids", expected="a list of strings", received="a string"
+        )

@@ -285,17 +285,28 @@ def _check_tags(tags: object, row: int | None) -> list[str]:
 
 def check_position(position: Position) -> None:
     """Raise ``PositionError`` unless a position can be stored."""
-    if not 1 <= len(position.stream.encode()) <= MAX_ID_BYTES - 4:
+    stream = position.stream
+    expected = f"a string of 1 to {MAX_ID_BYTES - 4} bytes of UTF-8"
+    try:
+        size = len(stream.encode())
+    except (AttributeError, UnicodeEncodeError) as error:
         raise PositionError(
-            "stream name has a wrong length", expected=f"1 to {MAX_ID_BYTES - 4} bytes of UTF-8",
-            received=len(position.stream.encode()),
-        )  # fmt: skip
-    if not 0 <= position.partition < 2**31:
+            "stream name is no valid string", expected=expected, received=ascii(stream)[:40]
+        ) from error
+    if not 1 <= size <= MAX_ID_BYTES - 4:
         raise PositionError(
-            "not a partition", expected="0 to 2^31 - 1", received=position.partition
+            "stream name has a wrong length", expected=expected, received=f"{size} bytes"
         )
-    if not 0 <= position.offset < 2**63:
-        raise PositionError("not an offset", expected="0 to 2^63 - 1", received=position.offset)
+    _check_number("partition", position.partition, 31)
+    _check_number("offset", position.offset, 63)
+
+
+def _check_number(name: str, value: object, bits: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**bits:
+        raise PositionError(
+            f"not a usable {name}", expected=f"an integer from 0 to 2^{bits} - 1",
+            received=repr(value)[:40],
+        )  # fmt: skip
 
 
 def validate_update(config: IndexConfig, update: Upsert | Delete) -> None:
@@ -307,5 +318,5 @@ def validate_update(config: IndexConfig, update: Upsert | Delete) -> None:
     check_id(update.id)
     check_version(update.version)
     if isinstance(update, Upsert):
-        check_vectors(config, np.asarray(update.vector)[None])
+        check_vectors(config, [update.vector])
         pack_extras(update.tags, update.attributes)

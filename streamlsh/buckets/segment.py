@@ -20,6 +20,8 @@ from streamlsh.storage.values import fetch
 
 TAIL_ENTRIES = 8192
 """Entries the tail may hold; a commit that brings it above turns it into a segment."""
+MOST_DEAD = 3
+"""Entries held for each live one above which all segments are merged."""
 FAN_OUT = 16
 """Segments of one level that are merged into one of the next. Large, because every segment
 that a query meets costs it (eight segments: 40 %), and merging is cheap."""
@@ -119,8 +121,19 @@ def delete_segment(
         transaction.delete(segment_key(segment.number, part), db=database)
 
 
-def due_merge(segments: list[Segment]) -> list[Segment]:
-    """The segments of the lowest level that has ``FAN_OUT`` of them, or none."""
+def due_merge(segments: list[Segment], live_entries: int) -> list[Segment]:
+    """The segments to merge now, or none.
+
+    Those of the lowest tier that has ``FAN_OUT`` of them; but all, once most of what they hold
+    is dead: a small index that is rewritten all the time would else be mostly dead entries.
+
+    Args:
+        segments: all segments.
+        live_entries: how many of their entries are live, about.
+    """
+    held = sum(segment.entries for segment in segments)
+    if len(segments) > 1 and held > MOST_DEAD * live_entries + TAIL_ENTRIES:
+        return list(segments)
     for level in sorted({segment.level for segment in segments}):
         members = [segment for segment in segments if segment.level == level]
         if len(members) >= FAN_OUT:

@@ -44,6 +44,7 @@ def add_entries(
     chunk_bytes: int,
     state: State,
     live: LiveBitmap,
+    live_entries: int,
     entries: Entries,
 ) -> None:
     """Add a commit's entries: to the tail, or with the tail to a new segment.
@@ -59,6 +60,7 @@ def add_entries(
         chunk_bytes: size of the large values.
         state: the state that the commit will leave; its tail and segments are updated.
         live: the bitmap as the commit leaves it.
+        live_entries: how many entries are live, about.
         entries: the new entries, all of live slots.
     """
     tail, segments = environment.database("tail"), environment.database("segments")
@@ -91,7 +93,7 @@ def add_entries(
 
     # The new segment is not yet in the snapshot, so a merge that it makes due takes it along
     # with the next commit that finds the tier full.
-    due = due_merge(state.segments)
+    due = due_merge(state.segments, live_entries)
     store(merged)
     if due:
         parts = Entries.joined([read_segment(snapshot, segments, layout, s) for s in due])

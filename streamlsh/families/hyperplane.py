@@ -71,12 +71,12 @@ class Hyperplane(Family):
         width = min(max((dim + 63) // 64 * 64, MIN_WIDTH), MAX_WIDTH)
         bits = parameters.get("bits", DEFAULT_BITS)
         tables = parameters.get("tables", DEFAULT_TABLES)
-        if not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
             raise FamilyParameterError(
                 "bits of hyperplane", expected=f"an integer from 1 to {MAX_BITS}", received=bits
             )
         most = min(width // bits, MAX_BUCKETS >> bits)
-        if not isinstance(tables, int) or not 1 <= tables <= most:
+        if isinstance(tables, bool) or not isinstance(tables, int) or not 1 <= tables <= most:
             raise FamilyParameterError(
                 "tables of hyperplane",
                 expected=f"an integer from 1 to {most} with {bits} bits and {width} directions",

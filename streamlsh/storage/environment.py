@@ -142,9 +142,9 @@ class Environment:
                         self._remap(0, self.map_generation)
                     finally:
                         self._count(thread, 1)
-            except lmdb.Error as error:
+            except lmdb.Error:
                 with storage_errors(self.path):
-                    raise error
+                    raise
 
     def _remap(self, map_size: int, generation: int) -> None:
         """Move the map, once no transaction of this process looks at the old one.
@@ -315,8 +315,9 @@ def _file_identity(directory: Path) -> tuple[int, int]:
 
 
 def _check_size(data: Path, handle: lmdb.Environment) -> None:
-    """Raise ``CorruptIndexError`` if a file was cut short: reading past its end is no error that
-    can be caught, but the end of the process.
+    """Raise ``CorruptIndexError`` if a file was cut short.
+
+    Reading past its end would be no error that can be caught, but the end of the process.
     """
     page = handle.stat()["psize"]
     expected = (handle.info()["last_pgno"] + 1) * page

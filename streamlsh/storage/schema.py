@@ -15,7 +15,8 @@ family       array name                      dtype, shape and bytes of one froze
 positions    u32 partition, stream (UTF-8)   msgpack [offset, identity]
 items        id (UTF-8)                      slot u32, version i64; deleted: also commit i64
 expiry       commit u64                      msgpack [time, ids deleted with a version]
-slots        slot u32                        id length u16, id, msgpack [tags, attributes]
+slots        slot u32                        id length u16, id, msgpack [tags, attributes];
+                                             stays until the slot's block is emptied
 blocks       block u32                       slot block: the rows of ``rows_per_block`` slots
 strips       strip u32                       slot block of ``STRIP_ROWS`` rows, not yet merged
 live         page u32                        bitmap of 2^14 slots, bit on = current

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import streamlsh
@@ -301,4 +302,5 @@ def _progress(console: Console) -> Progress:
 
 
 def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    """A text cut to a width, with nothing in it that the console takes for markup."""
+    return escape(text if len(text) <= width else text[: width - 1] + "…")

@@ -440,7 +440,7 @@ def test_a_topic_counts_as_deleted_only_when_it_stays_missing(
     with closing(KafkaSource(connection, topic)) as source:
         source.start({})
         # What a broker says of a topic while it starts and does not know it yet.
-        missing = [{"error_code": 3, "topic_id": None, "partitions": []}]
+        missing: list[dict[str, object]] = [{"error_code": 3, "topic_id": None, "partitions": []}]
         monkeypatch.setattr(source._admin, "describe_topics", lambda _: missing)
         assert source.poll(0.0, 10) == ()
         monkeypatch.setattr("streamlsh_kafka.kafka_source.MISSING_SECONDS", 0.0)

@@ -1,0 +1,1 @@
+"""The figures of ``make bench``: one module a figure, one table at the end."""
