@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -220,7 +221,7 @@ def pack_extras(tags: object, attributes: object, row: int | None = None) -> byt
     if not all(map(_is_plain, ordered.values())):
         raise AttributesError(
             "attributes hold a value that JSON cannot say", expected=expected,
-            received=repr(attributes)[:100], row=row,
+            received=reprlib.repr(attributes)[:100], row=row,
         )  # fmt: skip
     try:
         packed: bytes = msgpack.packb([names, ordered])

@@ -299,14 +299,22 @@ def _stack(config: IndexConfig, upserts: list[Upsert], places: list[int]) -> NDA
     """The upserts' vectors as one checked array; errors name the update's place."""
     if not upserts:
         return np.zeros((0, config.dim), np.float32)
-    shapes = [np.shape(update.vector) for update in upserts]
-    for place, shape in zip(places, shapes, strict=True):
-        if shape != (config.dim,):
+    expected = f"shape ({config.dim},) of numbers"
+    rows = []
+    for place, update in zip(places, upserts, strict=True):
+        try:
+            row = np.asarray(update.vector)
+        except ValueError as error:
             raise DimensionError(
-                "vector has the wrong shape", expected=f"shape ({config.dim},)",
-                received=f"shape {shape}", row=place,
+                "vector is no array", expected=expected, received=str(error), row=place
+            ) from error
+        if row.shape != (config.dim,) or row.dtype.kind not in "fiu":
+            raise DimensionError(
+                "vector has the wrong shape", expected=expected,
+                received=f"shape {row.shape} of dtype {row.dtype}", row=place,
             )  # fmt: skip
-    return check_vectors(config, np.stack([update.vector for update in upserts]), places)
+        rows.append(row)
+    return check_vectors(config, np.stack(rows), places)
 
 
 def _lock(path: Path) -> IO[str]:

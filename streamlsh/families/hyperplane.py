@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from streamlsh.errors import FamilyParameterError
 from streamlsh.families.base import F32, Encoded, Family, Probes, Query
 from streamlsh.families.rotation import random_frame
-from streamlsh.kernels.encode import project_rows, query_planes, sign_sketches
+from streamlsh.kernels.encode import query_planes, sign_sketches
 from streamlsh.kernels.probes import sign_probes
+from streamlsh.kernels.tiles import project_rows, tile_columns
 
 DEFAULT_BITS = 12
 DEFAULT_TABLES = 4
@@ -57,6 +58,7 @@ class Hyperplane(Family):
         self.scan_below = SCAN_BELOW
         self._bits = bits
         self._frame = frame
+        self._tiles = tile_columns(frame)
         self._offset = np.zeros(self._width, np.float32)
 
     @classmethod
@@ -102,7 +104,7 @@ class Hyperplane(Family):
         """Keys from the first projections' signs, one sketch from all of them."""
         n = len(unit)
         projected = np.empty((n, self._width), np.float32)
-        project_rows(self._frame, self._offset, unit, projected)
+        project_rows(self._tiles, self._offset, unit, projected)
         bits = np.empty((n, self.words), np.uint64)
         f = np.empty(n, np.float32)
         a = np.empty(n, np.float32)
@@ -124,7 +126,7 @@ class Hyperplane(Family):
     def query(self, unit: F32) -> Query:
         """Project and quantise."""
         projected = np.empty((1, self._width), np.float32)
-        project_rows(self._frame, self._offset, unit[None], projected)
+        project_rows(self._tiles, self._offset, unit[None], projected)
         planes = np.empty((4, self.words), np.uint64)
         delta = query_planes(projected[0], self._width, 1.0, planes)
         return Query(projected[0], planes, delta)

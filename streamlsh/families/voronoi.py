@@ -23,7 +23,8 @@ from streamlsh.families.base import F32, Encoded, Family, Probes, Query
 from streamlsh.families.kmeans import train_centres
 from streamlsh.families.rotation import random_frame
 from streamlsh.kernels.cells import LEVELS, assign_cells, rank_cells
-from streamlsh.kernels.encode import project_rows, query_planes, sign_sketches, square_rows
+from streamlsh.kernels.encode import query_planes, sign_sketches, square_rows
+from streamlsh.kernels.tiles import project_rows, tile_columns, tile_points
 
 WIDTH = 256
 HEAD = 128
@@ -63,12 +64,16 @@ class Voronoi(Family):
         self.scan_below = SCAN_BELOW
         self.default_probes = min(self.buckets, max(16, self.buckets // 64))
         self._basis = basis
+        self._tiles = tile_columns(basis)
         self._offset = offset
         self._centres = centres
         self._spread = spread
         self._tail_weight = tail_weight
         self._scale = LEVELS / max(2.0 * float(np.abs(centres).max()), 1e-6)
-        self._quantised = np.rint(centres * np.float32(self._scale)).astype(np.int16)
+        quantised = np.rint(centres * np.float32(self._scale)).astype(np.int16)
+        self._cell_tiles = tile_points(quantised)
+        squares = np.einsum("ij,ij->i", quantised, quantised, dtype=np.int64)
+        self._half_norms = (squares // 2).astype(np.int32)
         norms = np.einsum("ij,ij->i", centres, centres)
         self._bias = (norms + np.float32(SPREAD) * spread).astype(np.float32)
 
@@ -93,7 +98,7 @@ class Voronoi(Family):
         cells = _cell_count(parameters.get("cells"), len(sample))
         basis, offset, head = _principal_projection(sample, rng)
         projected = np.empty((len(sample), WIDTH), np.float32)
-        project_rows(basis, offset, sample, projected)
+        project_rows(tile_columns(basis), offset, sample, projected)
         centres = train_centres(np.ascontiguousarray(projected[:, :head]), cells, rng)
         family = cls(basis, offset, centres, np.zeros(len(centres), np.float32), 1.0)
         residuals, assigned = family._residuals(projected)
@@ -132,7 +137,7 @@ class Voronoi(Family):
         """Two cells an item, and the residual's sketch for each."""
         n = len(unit)
         projected = np.empty((n, WIDTH), np.float32)
-        project_rows(self._basis, self._offset, unit, projected)
+        project_rows(self._tiles, self._offset, unit, projected)
         residuals, cells = self._residuals(projected)
         flat = residuals.reshape(2 * n, WIDTH)
         centres = np.zeros((2 * n, WIDTH), np.float32)
@@ -153,7 +158,7 @@ class Voronoi(Family):
     def query(self, unit: F32) -> Query:
         """Project, centred as the items are, and quantise."""
         projected = np.empty((1, WIDTH), np.float32)
-        project_rows(self._basis, self._offset, unit[None], projected)
+        project_rows(self._tiles, self._offset, unit[None], projected)
         planes = np.empty((4, self.words), np.uint64)
         delta = query_planes(projected[0], self._head, self._tail_weight, planes)
         return Query(projected[0], planes, delta)
@@ -164,7 +169,7 @@ class Voronoi(Family):
         cells = np.empty(count, np.uint32)
         bases = np.empty(count, np.float32)
         rank_cells(
-            query.projected[: self._head], self._quantised, self._scale, self._bias, count,
+            query.projected[: self._head], self._cell_tiles, self._scale, self._bias, count,
             cells, bases,
         )  # fmt: skip
         return Probes(cells, bases)
@@ -180,7 +185,16 @@ class Voronoi(Family):
         cells = np.empty((len(projected), 2), np.uint32)
         head = np.ascontiguousarray(projected[:, : self._head])
         nearest = min(NEAREST, self.buckets)
-        assign_cells(head, self._centres, self._quantised, self._scale, nearest, SPILL, cells)
+        assign_cells(
+            head,
+            self._centres,
+            self._cell_tiles,
+            self._half_norms,
+            self._scale,
+            nearest,
+            SPILL,
+            cells,
+        )
         residuals = np.repeat(projected[:, None], 2, axis=1)
         residuals[:, :, : self._head] -= self._centres[cells]
         return residuals, cells

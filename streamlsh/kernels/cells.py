@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.tiles import GROUP, LANES, TILE, point_products
 
 I16 = NDArray[np.int16]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
 LEVELS = 2047
-"""Largest magnitude of a quantised coordinate: 128 products of two such fit an int32."""
+"""Largest magnitude of a quantised coordinate: 256 products of two such fit an int32."""
 
 
 @inlined
@@ -27,43 +30,35 @@ def quantise(values: F32, scale: float, out: I16) -> None:
 
 
 @inlined
-def centre_products(centres: I16, point: I16, out: NDArray[np.int32]) -> None:
-    """Inner products of one quantised point with every quantised centre, exactly.
-
-    Args:
-        centres: (cells, width).
-        point: (width,).
-        out: (cells,), written.
-    """
-    for cell in range(centres.shape[0]):
-        total = np.int32(0)
-        for i in range(centres.shape[1]):
-            total += np.int32(centres[cell, i]) * np.int32(point[i])
-        out[cell] = total
-
-
-@inlined
-def smallest(values: NDArray[np.int64], count: int, chosen: NDArray[np.int64]) -> int:
+def smallest(values: I32, count: int, chosen: I64) -> int:
     """Indices of the ``count`` smallest values, in order; ties go to the lower index.
 
-    A bounded heap would do as well; for a few dozen out of thousands, insertion into a sorted
-    short list costs next to nothing because almost every value fails the first comparison.
+    For a few out of thousands: a run of ``TILE`` values is looked into only if its least would
+    make the list, which is soon rare.
 
     Returns:
         How many were chosen: ``min(count, len(values))``.
     """
     held = 0
-    for i in range(values.shape[0]):
-        value = values[i]
-        if held == count and value >= values[chosen[held - 1]]:
-            continue
-        at = held if held < count else held - 1
-        while at > 0 and values[chosen[at - 1]] > value:
-            chosen[at] = chosen[at - 1]
-            at -= 1
-        chosen[at] = i
-        if held < count:
-            held += 1
+    for start in range(0, values.shape[0], TILE):
+        end = min(start + TILE, values.shape[0])
+        if held == count:
+            least = values[start]
+            for i in range(start + 1, end):
+                least = min(least, values[i])
+            if least >= values[chosen[held - 1]]:
+                continue
+        for i in range(start, end):
+            value = values[i]
+            if held == count and value >= values[chosen[held - 1]]:
+                continue
+            at = held if held < count else held - 1
+            while at > 0 and values[chosen[at - 1]] > value:
+                chosen[at] = chosen[at - 1]
+                at -= 1
+            chosen[at] = i
+            if held < count:
+                held += 1
     return held
 
 
@@ -71,7 +66,8 @@ def smallest(values: NDArray[np.int64], count: int, chosen: NDArray[np.int64]) -
 def assign_cells(
     projected: F32,
     centres: F32,
-    quantised: I16,
+    tiles: I16,
+    half_norms: I32,
     scale: float,
     nearest: int,
     spill: float,
@@ -85,7 +81,8 @@ def assign_cells(
     Args:
         projected: (n, width) items in the space of the centres.
         centres: (cells, width).
-        quantised: (cells, width) the centres times ``scale``, rounded.
+        tiles: the centres times ``scale``, rounded, by ``tile_points``.
+        half_norms: (cells,) half the squared lengths of the rounded centres, rounded down.
         scale: steps of the integer grid per unit.
         nearest: how many nearest cells are considered.
         spill: the weight of parallel residuals.
@@ -93,52 +90,71 @@ def assign_cells(
     """
     n, width = projected.shape
     count = centres.shape[0]
-    point = np.empty(width, np.int16)
-    products = np.empty(count, np.int32)
-    distances = np.empty(count, np.int64)
-    norms = np.empty(count, np.int64)
+    points = np.empty((GROUP, width), np.int16)
+    products = np.empty((GROUP, tiles.shape[0] * TILE), np.int32)
+    distances = np.empty(count, np.int32)
     chosen = np.empty(nearest, np.int64)
     first = np.empty(width, np.float32)
-    for cell in range(count):
-        total = np.int64(0)
-        for i in range(width):
-            total += np.int64(quantised[cell, i]) * np.int64(quantised[cell, i])
-        norms[cell] = total
-    for row in range(n):
-        quantise(projected[row], scale, point)
-        centre_products(quantised, point, products)
-        for cell in range(count):
-            distances[cell] = norms[cell] - 2 * np.int64(products[cell])
-        held = smallest(distances, nearest, chosen)
-        best = chosen[0]
-        length = np.float32(0.0)
-        for i in range(width):
-            first[i] = projected[row, i] - centres[best, i]
-            length += first[i] * first[i]
-        second = best
-        least = np.float32(np.inf)
-        for rank in range(1, held):
-            cell = chosen[rank]
-            distance = np.float32(0.0)
-            parallel = np.float32(0.0)
+    lanes = np.empty((2, LANES), np.float32)
+    for start in range(0, n, GROUP):
+        group = min(GROUP, n - start)
+        for r in range(group):
+            quantise(projected[start + r], scale, points[r])
+        point_products(tiles, points[:group], products[:group])
+        for r in range(group):
+            row = start + r
+            for cell in range(count):
+                distances[cell] = half_norms[cell] - products[r, cell]
+            held = smallest(distances, nearest, chosen)
+            best = chosen[0]
             for i in range(width):
-                residual = projected[row, i] - centres[cell, i]
-                distance += residual * residual
-                parallel += residual * first[i]
-            cost = distance
-            if length > 0.0:
-                cost += np.float32(spill) * (parallel * parallel / length)
-            if cost < least:
-                least = cost
-                second = cell
-        cells[row, 0] = best
-        cells[row, 1] = second
+                first[i] = projected[row, i] - centres[best, i]
+            length, _ = _residuals(projected[row], centres[best], first, lanes)
+            second = best
+            least = np.float32(np.inf)
+            for rank in range(1, held):
+                cell = chosen[rank]
+                distance, parallel = _residuals(projected[row], centres[cell], first, lanes)
+                cost = distance
+                if length > 0.0:
+                    cost += np.float32(spill) * (parallel * parallel / length)
+                if cost < least:
+                    least = cost
+                    second = cell
+            cells[row, 0] = best
+            cells[row, 1] = second
+
+
+@inlined
+def _residuals(point: F32, centre: F32, first: F32, lanes: F32) -> tuple[float, float]:
+    """Squared length of ``point - centre``, and its product with ``first``.
+
+    In LANES running sums of fixed order; the width is a multiple of LANES.
+    """
+    lanes[:] = np.float32(0.0)
+    for i in range(0, point.shape[0], LANES):
+        for lane in range(LANES):
+            residual = point[i + lane] - centre[i + lane]
+            lanes[0, lane] += residual * residual
+            lanes[1, lane] += residual * first[i + lane]
+    return _total(lanes[0]), _total(lanes[1])
+
+
+@inlined
+def _total(lanes: F32) -> float:
+    """Sum of LANES numbers, halves upon halves."""
+    width = LANES // 2
+    while width:
+        for lane in range(width):
+            lanes[lane] += lanes[lane + width]
+        width //= 2
+    return lanes[0]
 
 
 @kernel
 def rank_cells(
     projected: F32,
-    quantised: I16,
+    tiles: I16,
     scale: float,
     bias: F32,
     count: int,
@@ -152,7 +168,7 @@ def rank_cells(
 
     Args:
         projected: (width,) the query in the space of the centres.
-        quantised: (cells, width).
+        tiles: the centres times ``scale``, rounded, by ``tile_points``.
         scale: steps of the integer grid per unit.
         bias: (cells,).
         count: how many cells to return.
@@ -162,21 +178,21 @@ def rank_cells(
     Returns:
         How many were written: ``min(count, cells)``.
     """
-    total = quantised.shape[0]
-    point = np.empty(projected.shape[0], np.int16)
-    exact = np.empty(total, np.int32)
-    quantise(projected, scale, point)
-    centre_products(quantised, point, exact)
+    total = bias.shape[0]
+    point = np.empty((1, projected.shape[0]), np.int16)
+    exact = np.empty((1, tiles.shape[0] * TILE), np.int32)
+    quantise(projected, scale, point[0])
+    point_products(tiles, point, exact)
     back = np.float32(1.0 / (scale * scale))
     order = np.empty(total, np.float32)
     for cell in range(total):
-        order[cell] = bias[cell] - np.float32(2.0) * (np.float32(exact[cell]) * back)
+        order[cell] = bias[cell] - np.float32(2.0) * (np.float32(exact[0, cell]) * back)
     ranks = np.argsort(order, kind="mergesort") if count * 8 > total else _few(order, count)
     held = min(count, total)
     for i in range(held):
         cell = ranks[i]
         cells[i] = cell
-        products[i] = np.float32(exact[cell]) * back
+        products[i] = np.float32(exact[0, cell]) * back
     return held
 
 

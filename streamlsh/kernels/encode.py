@@ -37,29 +37,6 @@ def normalize_rows(vectors: F32, unit: F32, inverse_norm: F32) -> None:
 
 
 @kernel
-def project_rows(basis: F32, offset: F32, vectors: F32, out: F32) -> None:
-    """``out = vectors @ basis - offset``, each sum in the order of the input's coordinates.
-
-    Args:
-        basis: (dim, width), one row an input coordinate.
-        offset: (width,), the projection of the frozen centre.
-        vectors: (n, dim).
-        out: (n, width), written.
-    """
-    n, dim = vectors.shape
-    width = basis.shape[1]
-    for row in range(n):
-        for j in range(width):
-            out[row, j] = 0.0
-        for i in range(dim):
-            value = vectors[row, i]
-            for j in range(width):
-                out[row, j] += basis[i, j] * value
-        for j in range(width):
-            out[row, j] -= offset[j]
-
-
-@kernel
 def square_rows(vectors: F32, out: F32) -> None:
     """Squared length of every (n, width) row, written to (n,) out."""
     for row in range(vectors.shape[0]):

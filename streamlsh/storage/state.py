@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.segment import Segment
+from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.schema import STATE_KEY
 
 
@@ -56,11 +57,21 @@ class State:
 
 
 def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
-    """The state of the commit that a transaction sees."""
-    record = msgpack.unpackb(transaction.get(STATE_KEY, db=meta))
-    commit, epoch, live, slot_end, tail_entries, next_segment, segments, stamps = record
-    return State(
-        commit, epoch, live, slot_end, tail_entries, next_segment,
-        [Segment(*fields) for fields in segments],
-        np.frombuffer(stamps, np.uint64),
-    )  # fmt: skip
+    """The state of the commit that a transaction sees.
+
+    Raises:
+        CorruptIndexError: there is none that can be read.
+    """
+    try:
+        record = msgpack.unpackb(transaction.get(STATE_KEY, db=meta))
+        commit, epoch, live, slot_end, tail_entries, next_segment, segments, stamps = record
+        return State(
+            commit, epoch, live, slot_end, tail_entries, next_segment,
+            [Segment(*fields) for fields in segments],
+            np.frombuffer(stamps, np.uint64),
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise CorruptIndexError(
+            "the state of the index cannot be read; restore it from a copy or rebuild it",
+            expected="a sound state record", received=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip

@@ -21,7 +21,7 @@ from tests.bench.bars import Bars
 from tests.bench.dataset import DEFAULT_ITEMS, FEWEST_ITEMS, load_dataset
 from tests.bench.figures import Figure, Unmeasured
 from tests.bench.machine import UnrestMeter, describe_machine
-from tests.bench.report import Report, json_text, markdown, print_table
+from tests.bench.report import Report, json_text, markdown, print_report
 from tests.bench.workbench import Workbench
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
         machine = describe_machine(folder)
         if machine.file_system == "tmpfs":
             bars.say("WARNING: scratch space is in memory, so nothing is durable; set TMPDIR")
-        bars.say("compiling, or loading, the kernels")
+        bars.say("loading the kernels (the first time they are compiled, for some twenty seconds)")
         streamlsh.warm()
         bench = Workbench(dataset, options.repeats, folder, bars, stack)
         for name in options.only or MEASURES:
@@ -131,7 +131,7 @@ def new_parser() -> argparse.ArgumentParser:
 
 def _write(report: Report, options: argparse.Namespace) -> None:
     console = Console()
-    print_table(report, console if console.is_terminal else Console(width=WIDTH))
+    print_report(report, console if console.is_terminal else Console(width=WIDTH))
     if options.json is not None:
         options.json.write_text(json_text(report), encoding="utf-8")
     if options.write_docs:
@@ -142,7 +142,7 @@ def _write(report: Report, options: argparse.Namespace) -> None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"expected at least 1, received {number}")
     return number
 
 

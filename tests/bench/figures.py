@@ -68,6 +68,8 @@ class Figure:
         floor: what it must reach.
         goal: what it should reach one day.
         later: the goal in words, where it is not this issue's.
+        valid: whether a condition on the figure holds, such as a recall; no target is reached
+            without it.
         note: what belongs to the figure, first of all the recall of a speed.
         details: the same as numbers for scripts.
     """
@@ -85,13 +87,14 @@ class Figure:
     floor: Target | None = None
     goal: Target | None = None
     later: str = ""
+    valid: bool = True
     note: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
     def reaches(self, target: Target) -> bool:
         """Whether the headline is on the good side of a target."""
         value = self.ours if target.of == "ours" else self.ratio
-        if value is None:
+        if value is None or not self.valid:
             return False
         return value >= target.limit if target.bound == "at least" else value <= target.limit
 

@@ -37,7 +37,7 @@ def measure(bench: Workbench) -> list[Figure]:
     count = min(MOST_UPDATES, UPDATES_AN_ITEM * len(bench.dataset))
     ours: list[float] = []
     bare: list[float] = []
-    trained, connection = bench.trained, bench.connection
+    connection, trained = bench.connection, bench.trained
     with bench.topic() as topic:
         with bench.bars.bar("producing", count) as advance:
             size = _produce(bench, connection, topic, count, advance)

@@ -24,7 +24,7 @@ class Machine:
         cpu: model of the processor.
         cores: how many this process may use.
         memory_gib: of the machine.
-        system: kernel and architecture.
+        system: operating system and architecture.
         file_system: that the indexes are on.
         sync_ms: median time of making one page durable there.
         python: version.
@@ -61,7 +61,7 @@ def describe_machine(scratch: Path) -> Machine:
         _cpu_model(),
         len(os.sched_getaffinity(0)),
         round(memory / 2**30, 1),
-        f"{platform.system()} {platform.release()}, {platform.machine()}",
+        f"{platform.system()}, {platform.machine()}",
         file_system_of(scratch),
         _sync_milliseconds(scratch),
         platform.python_version(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import streamlsh
 from streamlsh.evaluation import recall_at_k
 from tests.bench.dataset import F32, Dataset
-from tests.bench.figures import Figure, Spread, Target, within
+from tests.bench.figures import Figure, Spread, within
 from tests.bench.workbench import Workbench
 
 GROUP = "query"
@@ -109,17 +109,21 @@ def measure(bench: Workbench) -> list[Figure]:
         field = [one for pair in pairs.values() for one in pair if one is not None]
         field += [default, scan]
         _race(bench, field, exact, scored)
+        info = reader.info()
+    shape = f"{len(info['segments'])} segments, {info['tail_entries']:,} entries in the tail"
     size = f"{len(dataset):,} items"
     rows = []
     for recall, (ours, peer) in pairs.items():
         name = f"one query, recall@10 of {recall}, {size}"
+        first = recall == RECALLS[0]
+        floor, later = (within(300, "us"), "next issue") if first else (None, "")
         if ours is None:
-            rows.append(_alone(f"{name}: not reached, so the scan of every sketch", scan))
+            name += ": no number of probes reaches it, so the scan of every sketch"
+            valid = scan.recall >= recall
+            rows.append(replace(_alone(name, scan), floor=floor, later=later, valid=valid))
         else:
-            first = recall == RECALLS[0]
-            floor = within(300, "us") if first else None
-            rows.append(_against(name, ours, peer, floor, "next issue" if first else ""))
-    rows.append(_alone(f"one query with the default probes, {size}", default))
+            rows.append(replace(_against(name, ours, peer), floor=floor, later=later))
+    rows.append(_alone(f"one query with the default probes, {size}", default, shape))
     rows.append(_alone(f"one query by the scan of every sketch, {size}", scan))
     rows.append(_alone(f"one query by the exact scan, {size}", exact))
     return rows
@@ -214,14 +218,12 @@ def _ids(hits: streamlsh.Hits) -> Sequence[str]:
     return names
 
 
-def _against(
-    name: str, ours: Contestant, peer: Contestant | None, floor: Target | None, later: str
-) -> Figure:
+def _against(name: str, ours: Contestant, peer: Contestant | None) -> Figure:
     spread = Spread.of(ours.microseconds)
     details: dict[str, Any] = {"recall": ours.recall, "setting": ours.setting}
     if peer is None:
         return Figure(
-            GROUP, name, "us", spread.middle, spread, floor=floor, later=later,
+            GROUP, name, "us", spread.middle, spread,
             note=f"{ours.described}; hnswlib did not reach it", details=details,
         )  # fmt: skip
     peers = Spread.of(peer.microseconds)
@@ -237,16 +239,15 @@ def _against(
         peer_spread=peers,
         ratio=ratios.middle,
         ratio_spread=ratios,
-        floor=floor,
-        later=later,
         note=f"{ours.described}; hnswlib {peer.described}",
         details=details | {"peer_recall": peer.recall, "peer_setting": peer.setting},
     )
 
 
-def _alone(name: str, one: Contestant) -> Figure:
+def _alone(name: str, one: Contestant, extra: str = "") -> Figure:
     spread = Spread.of(one.microseconds)
+    note = f"{one.described}; {extra}" if extra else one.described
     return Figure(
-        GROUP, name, "us", spread.middle, spread, note=one.described,
+        GROUP, name, "us", spread.middle, spread, note=note,
         details={"recall": one.recall, "setting": one.setting},
     )  # fmt: skip

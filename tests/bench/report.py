@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.bench.dataset import Dataset
-from tests.bench.figures import Figure, Spread, Unmeasured
+from tests.bench.figures import Figure, Unmeasured
 from tests.bench.machine import Machine, Unrest
 
 COLUMNS = (
     "figure", "ours", "peer", "ratio", "floor", "goal", "met?", "min - median - max of repeats",
 )  # fmt: skip
 FULL_SIZE = 100_000
+NARROW = 110
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +83,16 @@ class Report:
         return " ".join(parts)
 
 
-def print_table(report: Report, console: Console) -> None:
-    """Print the table with its notes, and the verdict."""
+def print_report(report: Report, console: Console) -> None:
+    """Print the figures as a table, or line by line where that is too narrow; then the verdict."""
+    if console.width < NARROW:
+        _print_lines(report, console)
+    else:
+        _print_table(report, console)
+    console.print(report.summary(), markup=False, highlight=False)
+
+
+def _print_table(report: Report, console: Console) -> None:
     table = Table(title=f"streamlsh on {report.dataset.describe()}", show_lines=True)
     for column in COLUMNS:
         right = column in {"ours", "peer", "ratio", "floor", "goal"}
@@ -97,7 +106,20 @@ def print_table(report: Report, console: Console) -> None:
     for one in report.unmeasured:
         table.add_row(Text(f"{one.group}: NOT MEASURED: {one.reason}"), style="bold red")
     console.print(table)
-    console.print(report.summary(), markup=False, highlight=False)
+
+
+def _print_lines(report: Report, console: Console) -> None:
+    """Every cell of a row on a line of its own, named after its column."""
+    for figure in report.figures:
+        name, *cells = _cells(figure, ", ")
+        style = "bold red" if figure.floor_missed else "bold"
+        console.print(name, style=style, markup=False, highlight=False)
+        named = [*zip(COLUMNS[1:], cells, strict=True), ("note", figure.note)]
+        for column, cell in named:
+            if cell:
+                console.print(f"    {column}: {cell}", markup=False, highlight=False)
+    for one in report.unmeasured:
+        console.print(f"{one.group}: NOT MEASURED: {one.reason}", style="bold red", markup=False)
 
 
 def json_text(report: Report) -> str:
@@ -199,15 +221,11 @@ def _cells(figure: Figure, newline: str) -> list[str]:
 
 
 def _spreads(figure: Figure) -> list[str]:
-    named: list[tuple[str, Spread | None, Callable[[float], str]]] = [
-        ("", figure.spread, _number),
-        ("peer ", figure.peer_spread, _number),
-        ("ratio ", figure.ratio_spread, _number),
-    ]
+    named = {"": figure.spread, "peer ": figure.peer_spread, "ratio ": figure.ratio_spread}
     return [
-        name + " - ".join(form(value) for value in (spread.low, spread.middle, spread.high))
-        for name, spread, form in named
-        if spread is not None and (spread.low != spread.high or name == "")
+        name + " - ".join(_number(value) for value in (spread.low, spread.middle, spread.high))
+        for name, spread in named.items()
+        if spread is not None
     ]
 
 
