@@ -10,7 +10,7 @@ batches, so it makes no difference how a stream of updates is cut into commits:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +58,10 @@ class StoredItem:
     marker: bool = False
 
 
+UNKNOWN = StoredItem()
+"""Of an id that the index knows nothing of."""
+
+
 @dataclass(slots=True)
 class ItemChange:
     """What becomes of an id.
@@ -97,7 +101,7 @@ class Resolution:
 def resolve(
     updates: list[StagedUpdate],
     vectors: F32,
-    stored_item: Callable[[bytes], StoredItem],
+    stored_items: Mapping[bytes, StoredItem],
     stored_vector: Callable[[int], F32],
 ) -> Resolution:
     """Apply updates in order to what is stored.
@@ -105,7 +109,7 @@ def resolve(
     Args:
         updates: the staged updates.
         vectors: (rows, dim) staged vectors that their ``row`` counts.
-        stored_item: looks an id up in the index.
+        stored_items: what the index holds of the updates' ids.
         stored_vector: the (dim,) vector at a slot of the index.
     """
     resolution = Resolution()
@@ -113,7 +117,7 @@ def resolve(
     for update in updates:
         change = resolution.changes.get(update.key)
         if change is None:
-            stored = stored_item(update.key)
+            stored = stored_items.get(update.key, UNKNOWN)
             change = ItemChange(
                 stored, stored.slot != NO_SLOT, STORED, stored.version, stored.extras
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import lmdb
@@ -13,6 +14,7 @@ from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
 from streamlsh.errors import CorruptIndexError
 from streamlsh.kernels.encode import nibble_rows, normalize_rows
+from streamlsh.storage.environment import storage_errors
 from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import read_rows
@@ -56,12 +58,13 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
     """
     environment = index.environment
     try:
-        state = read_state(transaction, environment.database("meta"))
-        slots, markers = _check_items(index, transaction, state)
-        _check_live(index, transaction, state, slots)
-        entries = _read_entries(index, transaction, state)
-        _check_rows(index, transaction, slots, entries)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+        with storage_errors(environment.path):
+            state = read_state(transaction, environment.database("meta"))
+            slots, markers = _check_items(index, transaction, state)
+            _check_live(index, transaction, state, slots)
+            entries = _read_entries(index, transaction, state)
+            _check_rows(index, transaction, slots, entries)
+    except (ValueError, TypeError, KeyError, IndexError, struct.error) as error:
         raise CorruptIndexError(
             f"a record of {environment.path} cannot be read", expected="a sound record",
             received=f"{type(error).__name__}: {error}",

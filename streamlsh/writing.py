@@ -6,6 +6,9 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, Self
@@ -15,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.commit import commit_batch
 from streamlsh.config import IndexConfig
-from streamlsh.errors import ClosedError, DimensionError, WriterLockedError
+from streamlsh.errors import ClosedError, DimensionError, InvalidInputError, WriterLockedError
+from streamlsh.preparing import Prepared, prepare
 from streamlsh.staging import StagedUpdate
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.storage.positions import read_positions
@@ -33,6 +37,8 @@ from streamlsh.updates import (
     pack_extras,
 )
 
+HASH_ASIDE = 256
+"""Vectors from which on hashing is worth a thread of its own."""
 READER_CHECK_COMMITS = 16
 """Every so many commits the slots of dead readers are freed."""
 
@@ -66,8 +72,19 @@ def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writ
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one call staged: its updates, and their vectors once they are hashed."""
+
+    updates: list[StagedUpdate]
+    prepared: Future[Prepared]
+
+
 class Writer:
     """Stages upserts and deletes and applies them in atomic commits; see ``writer()``.
+
+    Staged vectors are hashed at once, many of them in a thread of the writer's own: who reads
+    the next batch between staging and committing gets the hashing for free.
 
     A writer belongs to the thread and process that opened it. As a context manager it commits
     what is staged when the block ends well and discards it otherwise.
@@ -78,9 +95,8 @@ class Writer:
         self._lock = lock
         self._closed = False
         self._commits = 0
-        self._updates: list[StagedUpdate] = []
-        self._vectors: list[NDArray[np.float32]] = []
-        self._rows = 0
+        self._parts: list[_Part] = []
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="streamlsh-hash")
         meta = index.environment.database("meta")
         with index.environment.write() as transaction, index.environment.read() as snapshot:
             state = read_state(snapshot, meta)
@@ -113,7 +129,7 @@ class Writer:
     @property
     def staged(self) -> int:
         """How many updates wait for the next commit."""
-        return len(self._updates)
+        return sum(len(part.updates) for part in self._parts)
 
     def upsert(
         self,
@@ -152,7 +168,7 @@ class Writer:
         staged = [
             StagedUpdate(
                 check_id(ids[i], i),
-                self._rows + i,
+                i,
                 None if versions is None else check_version(versions[i], i),
                 b""
                 if tags is None and attributes is None
@@ -160,9 +176,7 @@ class Writer:
             )
             for i in range(count)
         ]
-        self._updates += staged
-        self._vectors.append(rows)
-        self._rows += count
+        self._keep(staged, rows)
 
     def delete(self, ids: Sequence[str], *, versions: Sequence[int | None] | None = None) -> None:
         """Stage items to be removed.
@@ -182,7 +196,7 @@ class Writer:
                 expected="a list of ids and, if any, as many versions",
                 received="a string" if isinstance(ids, str) else f"{len(ids)} ids",
             )
-        self._updates += [
+        staged = [
             StagedUpdate(
                 check_id(item_id, i),
                 None,
@@ -191,6 +205,7 @@ class Writer:
             )
             for i, item_id in enumerate(ids)
         ]
+        self._keep(staged, np.zeros((0, self.config.dim), np.float32))
 
     def stage(self, updates: Iterable[Upsert | Delete]) -> None:
         """Stage decoded updates in the order given.
@@ -205,7 +220,7 @@ class Writer:
         places = [i for i, update in enumerate(updates) if isinstance(update, Upsert)]
         vectors = _stack(self.config, upserts, places)
         staged = []
-        row = self._rows
+        row = 0
         for i, update in enumerate(updates):
             key, version = check_id(update.id, i), check_version(update.version, i)
             if isinstance(update, Upsert):
@@ -218,16 +233,18 @@ class Writer:
                 row += 1
             else:
                 staged.append(StagedUpdate(key, None, version, b""))
-        self._updates += staged
-        if len(vectors):
-            self._vectors.append(vectors)
-        self._rows = row
+        self._keep(staged, vectors)
 
-    def commit(self, positions: Iterable[Position] = ()) -> CommitResult:
-        """Apply all that is staged and move the positions, durably and all at once.
+    def commit(
+        self, positions: Iterable[Position] = (), *, count: int | None = None
+    ) -> CommitResult:
+        """Apply what is staged and move the positions, durably and all at once.
 
         Args:
             positions: what the sources' next offsets are after this batch.
+            count: apply only so many of the staged updates, the oldest, and leave the others
+                staged: what ``staged`` was before the later ones came. They are hashed
+                meanwhile.
 
         Raises:
             FencedError: another writer took the index over; nothing was written, and this
@@ -236,38 +253,37 @@ class Writer:
             StorageError: the storage refused; the last commit stands, the batch stays staged.
         """
         self._check_open()
+        parts = self._oldest(self.staged if count is None else count)
         moves = {(p.stream, p.partition): p for p in positions}
         for position in moves.values():
             check_position(position)
-        if not self._updates and all(self._positions.get(k) == p for k, p in moves.items()):
+        if not parts and all(self._positions.get(k) == p for k, p in moves.items()):
             return CommitResult(self._commit_number)
         if self._commits % READER_CHECK_COMMITS == 0:
             self._index.environment.clear_dead_readers()
-        vectors = (
-            np.concatenate(self._vectors)
-            if self._vectors
-            else np.zeros((0, self.config.dim), np.float32)
-        )
         result = commit_batch(
-            self._index, self._epoch, self._updates, vectors, self._positions, moves
+            self._index,
+            self._epoch,
+            *_joined(self._index, parts),
+            self._positions,
+            moves,
         )
         self._positions.update(moves)
         self._commit_number = result.commit
         self._commits += 1
-        self.discard()
+        self._parts = self._parts[len(parts) :]
         return result
 
     def discard(self) -> None:
         """Drop what is staged."""
-        self._updates = []
-        self._vectors = []
-        self._rows = 0
+        self._parts = []
 
     def close(self) -> None:
         """Let go of the index; what is still staged is dropped."""
         if not self._closed:
             self._closed = True
             self.discard()
+            self._hasher.shutdown(cancel_futures=True)
             self._lock.close()
             self._index.environment.close()
 
@@ -285,6 +301,27 @@ class Writer:
                 self.commit()
         finally:
             self.close()
+
+    def _keep(self, updates: list[StagedUpdate], vectors: NDArray[np.float32]) -> None:
+        """Stage checked updates; many vectors are hashed beside the caller, few at once."""
+        if len(vectors) >= HASH_ASIDE:
+            prepared = self._hasher.submit(prepare, self._index, vectors)
+        else:
+            prepared = Future()
+            prepared.set_result(prepare(self._index, vectors))
+        if updates:
+            self._parts.append(_Part(updates, prepared))
+
+    def _oldest(self, count: int) -> list[_Part]:
+        """The staged parts that make up the first ``count`` updates."""
+        ends = list(accumulate((len(part.updates) for part in self._parts), initial=0))
+        if count not in ends:
+            raise InvalidInputError(
+                "cannot commit part of what was staged together",
+                expected="one of " + ", ".join(map(str, ends)),
+                received=count,
+            )
+        return self._parts[: ends.index(count)]
 
     def _check_open(self) -> None:
         if self._closed:
@@ -335,3 +372,20 @@ def _lock(path: Path) -> IO[str]:
     file.write(f"pid {os.getpid()} on {socket.gethostname()}")
     file.flush()
     return file
+
+
+def _joined(index: Index, parts: list[_Part]) -> tuple[list[StagedUpdate], Prepared]:
+    """The parts' updates as one list, and the vectors that their rows count."""
+    updates: list[StagedUpdate] = []
+    vectors = [prepare(index, np.zeros((0, index.config.dim), np.float32))]
+    rows = 0
+    for part in parts:
+        first = rows
+        updates += (
+            [u if u.row is None else replace(u, row=u.row + first) for u in part.updates]
+            if first
+            else part.updates
+        )
+        vectors.append(part.prepared.result())
+        rows += len(vectors[-1])
+    return updates, Prepared.joined([v for v in vectors if len(v)] or vectors)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from streamlsh import Delete, IndexConfig, Position, Upsert, validate_update
 from streamlsh.errors import InvalidInputError
 from streamlsh_kafka.dead_letters import DeadLetter
 from streamlsh_kafka.decoders import Decoder
 from streamlsh_kafka.errors import DecodeError
-from streamlsh_kafka.source import Record, Source
+from streamlsh_kafka.source import Record, Source, reached
 
 IDLE_POLL_SECONDS: Final = 0.2
 """How long one wait for records lasts; a request to stop is noticed after at most that time."""
@@ -28,7 +30,7 @@ class BatchBounds:
         seconds: no further poll once gathering has taken so long.
     """
 
-    records: int = 10_000
+    records: int = 4_096
     payload_bytes: int = 64 * 1024 * 1024
     seconds: float = 0.25
 
@@ -58,7 +60,60 @@ class Batch:
         return [one for one in self.outcomes if isinstance(one, DeadLetter)]
 
 
-def gather(source: Source, bounds: BatchBounds, decoder: Decoder) -> Batch:
+class Feed:
+    """Batches of a source; the next is polled and decoded in a thread while one is applied.
+
+    Args:
+        source: where the records come from; the feed's alone, except in ``take``.
+        bounds: on a batch.
+        decoder: turns a record into an update.
+        ends: where the feed is exhausted, if it is to end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        bounds: BatchBounds,
+        decoder: Decoder,
+        ends: Mapping[int, int] | None,
+    ) -> None:
+        self._source = source
+        self._bounds = bounds
+        self._decoder = decoder
+        self._ends = ends
+        self._poller = ThreadPoolExecutor(1, thread_name_prefix="streamlsh-poll")
+        self._coming = self._poller.submit(_gather, source, bounds, decoder)
+        self.exhausted = False
+
+    def ready(self) -> bool:
+        """Whether ``take`` would return at once, with records."""
+        if self.exhausted or not self._coming.done():
+            return False
+        return self._coming.exception() is None and bool(self._coming.result().records)
+
+    def take(self, at_rest: Callable[[], None]) -> Batch:
+        """Wait for the next batch, which may hold no record, and begin with the one after.
+
+        Args:
+            at_rest: is called while the source is not in use.
+        """
+        batch = self._coming.result()
+        at_rest()
+        self.exhausted = self._ends is not None and reached(batch.positions, self._ends)
+        if not self.exhausted:
+            self._coming = self._poller.submit(_gather, self._source, self._bounds, self._decoder)
+        return batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._poller.shutdown()
+
+
+def _gather(source: Source, bounds: BatchBounds, decoder: Decoder) -> Batch:
     """Poll and decode a batch: at once when little is there, up to the bounds when much is."""
     records = list(source.poll(IDLE_POLL_SECONDS, bounds.records))
     size = _payload(records)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 from streamlsh import CommitResult, Position, Writer
 from streamlsh.errors import InvalidInputError
-from streamlsh_kafka.batches import Batch, BatchBounds, gather, refuse_misfits
+from streamlsh_kafka.batches import Batch, BatchBounds, Feed, refuse_misfits
 from streamlsh_kafka.dead_letters import DeadLetter, DeadLetters
 from streamlsh_kafka.decoders import Decoder
 from streamlsh_kafka.errors import PoisonRecordError
 from streamlsh_kafka.source import Source, reached
 from streamlsh_kafka.wire import decode_update
+
+COLLECT_AFTER = 100_000
+"""New objects after which the loop's process looks for garbage cycles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,9 @@ def consume(
     4. commit all updates together with the positions after them, atomically and durably;
     5. tell the observers.
 
-    While one batch is committed, the next is polled and decoded in a thread of its own. Nothing
-    of it counts before its own commit.
+    Meanwhile the next batch is polled and decoded in a thread of its own, and if it is there in
+    time and all good it is staged before this one is committed, so that the writer hashes it
+    during the commit. Nothing of it counts before its own commit.
 
     A crash anywhere leaves the index at the last commit, and the source is read again from there:
     no update is lost or applied twice. Dead letters of a batch that was not committed are written
@@ -115,39 +120,63 @@ def consume(
         SourceError, ConnectionFailedError: the source cannot be followed.
         FencedError: another writer took the index over.
     """
-    bounds = bounds or BatchBounds()
     source.start(writer.positions)
-    ends = source.end_offsets() if until_end else {}
+    ends = source.end_offsets() if until_end else None
     summary = Summary()
-    if until_end and reached(source.positions(), ends):
+    if ends is not None and reached(source.positions(), ends):
         return summary
+
+    def at_rest() -> None:
+        for observer in observers:
+            observer.polled(source)
+
+    following: Batch | None = None
+    staged = False
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="streamlsh-poll") as poller:
-            coming = poller.submit(gather, source, bounds, decoder)
-            last = False
-            while not (last or stop_requested()):
-                batch = coming.result()
-                # The source is at rest now; once the next poll is under way only that may use it.
-                for observer in observers:
-                    observer.polled(source)
-                last = until_end and reached(batch.positions, ends)
-                if not last:
-                    coming = poller.submit(gather, source, bounds, decoder)
+        with _few_collections(), Feed(source, bounds or BatchBounds(), decoder, ends) as feed:
+            while not (stop_requested() or (feed.exhausted and following is None)):
+                batch = following or feed.take(at_rest)
+                following, following_staged = None, False
                 positions = _moved(writer, batch)
-                if not (batch.records or positions):
-                    continue
-                report = _apply(writer, batch, positions, dead_letters)
-                summary = Summary(
-                    summary.records + report.records,
-                    summary.commits + 1,
-                    summary.dead_letters + sum(report.dead_letters.values()),
-                )
-                for observer in observers:
-                    observer.committed(report)
+                if batch.records or positions:
+                    started = time.perf_counter()
+                    if not staged:
+                        _stage(writer, batch)
+                    bad = _set_aside(writer, batch, positions, dead_letters)
+                    prepared = time.perf_counter()
+                    count = writer.staged
+                    if feed.ready():
+                        following = feed.take(at_rest)
+                        following_staged = _stage_ahead(writer, following)
+                    report = _commit(writer, batch, positions, count, bad, prepared - started)
+                    summary = Summary(
+                        summary.records + report.records,
+                        summary.commits + 1,
+                        summary.dead_letters + len(bad),
+                    )
+                    for observer in observers:
+                        observer.committed(report)
+                staged = following_staged
     finally:
+        writer.discard()
         for observer in observers:
             observer.close()
     return summary
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let Python look for garbage cycles less often.
+
+    Records and updates come and go by the thousand, and none of them is part of a cycle; at the
+    usual setting looking at them again and again takes a tenth of the time.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(COLLECT_AFTER, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _moved(writer: Writer, batch: Batch) -> list[Position]:
@@ -160,39 +189,64 @@ def _moved(writer: Writer, batch: Batch) -> list[Position]:
     ]
 
 
-def _apply(
+def _stage(writer: Writer, batch: Batch) -> None:
+    """Stage a batch's updates; those that do not fit this index become dead letters."""
+    try:
+        writer.stage(batch.updates())
+    except InvalidInputError:
+        # Nothing of that call is staged. Rare, so good batches do not pay for finding out.
+        refuse_misfits(batch, writer.config)
+        writer.stage(batch.updates())
+
+
+def _stage_ahead(writer: Writer, batch: Batch) -> bool:
+    """Stage the next batch while the one before it is not yet committed, if it is all good.
+
+    Its vectors are hashed during that commit. Bad records wait for the batch's own turn.
+    """
+    if batch.dead_letters():
+        return False
+    try:
+        writer.stage(batch.updates())
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _set_aside(
     writer: Writer,
     batch: Batch,
     positions: Sequence[Position],
     dead_letters: DeadLetters | None,
+) -> list[DeadLetter]:
+    """Put a batch's bad records to the dead letters, or stop before the first."""
+    bad = batch.dead_letters()
+    if bad and dead_letters is None:
+        writer.discard()
+        _stop_before(writer, batch, bad[0], positions)
+    if bad and dead_letters is not None:
+        dead_letters.put(bad)
+    return bad
+
+
+def _commit(
+    writer: Writer,
+    batch: Batch,
+    positions: Sequence[Position],
+    count: int,
+    bad: Sequence[DeadLetter],
+    prepare_seconds: float,
 ) -> BatchReport:
     started = time.perf_counter()
-    try:
-        try:
-            writer.stage(batch.updates())
-        except InvalidInputError:
-            # Nothing of that call is staged. Rare, so good batches do not pay for finding out.
-            refuse_misfits(batch, writer.config)
-            writer.stage(batch.updates())
-        bad = batch.dead_letters()
-        if bad and dead_letters is None:
-            writer.discard()
-            _stop_before(writer, batch, bad[0], positions)
-        if bad and dead_letters is not None:
-            dead_letters.put(bad)
-        prepared = time.perf_counter()
-        result = writer.commit(positions)
-    except BaseException:
-        writer.discard()
-        raise
+    result = writer.commit(positions, count=count)
     return BatchReport(
         records=len(batch.records),
         payload_bytes=batch.payload_bytes,
         dead_letters=Counter(letter.reason for letter in bad),
         result=result,
         positions=positions,
-        prepare_seconds=prepared - started,
-        commit_seconds=time.perf_counter() - prepared,
+        prepare_seconds=prepare_seconds,
+        commit_seconds=time.perf_counter() - started,
         newest_timestamp=max((record.timestamp for record in batch.records), default=0),
     )
 

@@ -115,8 +115,8 @@ def new_parser() -> argparse.ArgumentParser:
         "--batch-records",
         metavar="N",
         type=_positive,
-        default="10000",
-        help="largest batch while there is a backlog (default: 10000); an idle consumer commits "
+        default="4096",
+        help="largest batch while there is a backlog (default: 4096); an idle consumer commits "
         "what is there at once",
     )
     _add_flag(

@@ -36,6 +36,20 @@ class Encoded:
     f: NDArray[np.float16]
     a: NDArray[np.float16]
 
+    def take(self, chosen: list[int]) -> Encoded:
+        """The chosen items, in that order."""
+        return Encoded(self.buckets[chosen], self.bits[chosen], self.f[chosen], self.a[chosen])
+
+    @staticmethod
+    def joined(parts: list[Encoded]) -> Encoded:
+        """Several runs of items as one."""
+        return Encoded(
+            np.concatenate([part.buckets for part in parts]),
+            np.concatenate([part.bits for part in parts]),
+            np.concatenate([part.f for part in parts]),
+            np.concatenate([part.a for part in parts]),
+        )
+
     def entries(self, slots: NDArray[np.uint32]) -> Entries:
         """The entries of these items at their slots (n,), item after item."""
         assignments = self.buckets.shape[1]

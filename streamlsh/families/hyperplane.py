@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from streamlsh.errors import FamilyParameterError
 from streamlsh.families.base import F32, Encoded, Family, Probes, Query
 from streamlsh.families.rotation import random_frame
-from streamlsh.kernels.encode import query_planes, sign_sketches
+from streamlsh.kernels.encode import encode_by_signs, query_planes
 from streamlsh.kernels.probes import sign_probes
 from streamlsh.kernels.tiles import project_rows, tile_columns
 
@@ -103,21 +103,14 @@ class Hyperplane(Family):
     def encode(self, unit: F32) -> Encoded:
         """Keys from the first projections' signs, one sketch from all of them."""
         n = len(unit)
-        projected = np.empty((n, self._width), np.float32)
-        project_rows(self._tiles, self._offset, unit, projected)
+        buckets = np.empty((n, self.tables), np.uint32)
         bits = np.empty((n, self.words), np.uint64)
         f = np.empty(n, np.float32)
         a = np.empty(n, np.float32)
-        zero = np.broadcast_to(self._offset, projected.shape)
-        sign_sketches(
-            projected, zero, self._offset, self._width, 1.0, np.ones(n, np.float32), bits, f, a
-        )
-        keys = projected[:, : self.tables * self._bits].reshape(n, self.tables, self._bits) >= 0
-        buckets = keys @ (1 << np.arange(self._bits, dtype=np.int64))
-        buckets += np.arange(self.tables) << self._bits
+        encode_by_signs(unit, self._tiles, self._offset, self._bits, buckets, bits, f, a)
         shape = (n, self.tables)
         return Encoded(
-            buckets.astype(np.uint32),
+            buckets,
             np.broadcast_to(bits[:, None], (*shape, self.words)),
             np.broadcast_to(f.astype(np.float16)[:, None], shape),
             np.broadcast_to(a.astype(np.float16)[:, None], shape),

@@ -22,8 +22,8 @@ from streamlsh.errors import FamilyParameterError, SampleError
 from streamlsh.families.base import F32, Encoded, Family, Probes, Query
 from streamlsh.families.kmeans import train_centres
 from streamlsh.families.rotation import random_frame
-from streamlsh.kernels.cells import LEVELS, assign_cells, rank_cells
-from streamlsh.kernels.encode import query_planes, sign_sketches, square_rows
+from streamlsh.kernels.cells import LEVELS, assign_cells, encode_in_cells, rank_cells
+from streamlsh.kernels.encode import query_planes
 from streamlsh.kernels.tiles import project_rows, tile_columns, tile_points
 
 WIDTH = 256
@@ -136,18 +136,14 @@ class Voronoi(Family):
     def encode(self, unit: F32) -> Encoded:
         """Two cells an item, and the residual's sketch for each."""
         n = len(unit)
-        projected = np.empty((n, WIDTH), np.float32)
-        project_rows(self._tiles, self._offset, unit, projected)
-        residuals, cells = self._residuals(projected)
-        flat = residuals.reshape(2 * n, WIDTH)
-        centres = np.zeros((2 * n, WIDTH), np.float32)
-        centres[:, : self._head] = self._centres[cells.reshape(-1)]
+        cells = np.empty((n, 2), np.uint32)
         bits = np.empty((2 * n, self.words), np.uint64)
         f = np.empty(2 * n, np.float32)
         a = np.empty(2 * n, np.float32)
-        norms = np.empty(2 * n, np.float32)
-        square_rows(flat, norms)
-        sign_sketches(flat, centres, self._offset, self._head, self._tail_weight, norms, bits, f, a)
+        encode_in_cells(
+            unit, self._tiles, self._offset, self._centres, self._cell_tiles, self._half_norms,
+            self._scale, min(NEAREST, self.buckets), SPILL, self._tail_weight, cells, bits, f, a,
+        )  # fmt: skip
         return Encoded(
             cells,
             bits.reshape(n, 2, self.words),

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import inlined, kernel
-from streamlsh.kernels.tiles import GROUP, LANES, TILE, point_products
+from streamlsh.kernels.encode import CHUNK, sign_sketches, square_rows
+from streamlsh.kernels.tiles import GROUP, LANES, TILE, point_products, project_rows, residual_sums
 
 I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
@@ -125,18 +126,86 @@ def assign_cells(
             cells[row, 1] = second
 
 
+@kernel
+def encode_in_cells(
+    unit: F32,
+    basis_tiles: F32,
+    offset: F32,
+    centres: F32,
+    tiles: I16,
+    half_norms: I32,
+    scale: float,
+    nearest: int,
+    spill: float,
+    tail_weight: float,
+    cells: NDArray[np.uint32],
+    bits: NDArray[np.uint64],
+    f: F32,
+    a: F32,
+) -> None:
+    """From unit vectors to cells and sketches, a few hundred rows at a time, in one call.
+
+    In one call, because between two a thread waits for the interpreter's lock.
+
+    Args:
+        unit: (n, dim), contiguous.
+        basis_tiles: the projection, by ``tile_columns``.
+        offset: (width,) as in ``project_rows``.
+        centres: (cells, head) as in ``assign_cells``, like the five arguments after it.
+        tiles: see there.
+        half_norms: see there.
+        scale: see there.
+        nearest: see there.
+        spill: see there.
+        tail_weight: as in ``sign_sketches``; the tail begins at ``head``.
+        cells: (n, 2), written.
+        bits: (2 n, width // 64), written; two rows an item.
+        f: (2 n,), written.
+        a: (2 n,), written.
+    """
+    count = unit.shape[0]
+    width = offset.shape[0]
+    head_width = centres.shape[1]
+    projected = np.empty((CHUNK, width), np.float32)
+    head = np.empty((CHUNK, head_width), np.float32)
+    residuals = np.empty((2 * CHUNK, width), np.float32)
+    own = np.zeros((2 * CHUNK, width), np.float32)
+    norms = np.empty(2 * CHUNK, np.float32)
+    for start in range(0, count, CHUNK):
+        rows = min(CHUNK, count - start)
+        project_rows(basis_tiles, offset, unit[start : start + rows], projected[:rows])
+        for row in range(rows):
+            for i in range(head_width):
+                head[row, i] = projected[row, i]
+        chosen = cells[start : start + rows]
+        assign_cells(head[:rows], centres, tiles, half_norms, scale, nearest, spill, chosen)
+        for row in range(rows):
+            for place in range(2):
+                centre = centres[chosen[row, place]]
+                at = 2 * row + place
+                for i in range(head_width):
+                    own[at, i] = centre[i]
+                    residuals[at, i] = projected[row, i] - centre[i]
+                for i in range(head_width, width):
+                    residuals[at, i] = projected[row, i]
+        first, end = 2 * start, 2 * (start + rows)
+        square_rows(residuals[: 2 * rows], norms[: 2 * rows])
+        sign_sketches(
+            residuals[: 2 * rows], own[: 2 * rows], offset, head_width, tail_weight,
+            norms[: 2 * rows], bits[first:end], f[first:end], a[first:end],
+        )  # fmt: skip
+
+
 @inlined
 def _residuals(point: F32, centre: F32, first: F32, lanes: F32) -> tuple[float, float]:
     """Squared length of ``point - centre``, and its product with ``first``.
 
     In LANES running sums of fixed order; the width is a multiple of LANES.
     """
-    lanes[:] = np.float32(0.0)
-    for i in range(0, point.shape[0], LANES):
-        for lane in range(LANES):
-            residual = point[i + lane] - centre[i + lane]
-            lanes[0, lane] += residual * residual
-            lanes[1, lane] += residual * first[i + lane]
+    residual_sums(
+        point.ctypes.data, centre.ctypes.data, first.ctypes.data, point.shape[0] // LANES,
+        lanes.ctypes.data,
+    )  # fmt: skip
     return _total(lanes[0]), _total(lanes[1])
 
 

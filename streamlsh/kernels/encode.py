@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import kernel
+from streamlsh.kernels.tiles import project_rows
 
 F32 = NDArray[np.float32]
+
+CHUNK = 256
+"""Rows that go through all steps of encoding together: what lies between stays in the cache."""
 
 
 @kernel
@@ -102,6 +106,51 @@ def sign_sketches(
         scale = norms[row] / along if along > 0.0 else np.float32(0.0)
         f[row] = scale
         a[row] = known - scale * centre_along
+
+
+@kernel
+def encode_by_signs(
+    unit: F32,
+    basis_tiles: F32,
+    zero: F32,
+    key_bits: int,
+    buckets: NDArray[np.uint32],
+    bits: NDArray[np.uint64],
+    f: F32,
+    a: F32,
+) -> None:
+    """From unit vectors to the buckets and sketches of sign hashing, in one call.
+
+    Args:
+        unit: (n, dim), contiguous.
+        basis_tiles: the directions, by ``tile_columns``.
+        zero: (width,) zeros.
+        key_bits: bits of a table's key; table t's are those from ``t * key_bits`` on.
+        buckets: (n, tables), written: ``t << key_bits | key``.
+        bits: (n, width // 64), written.
+        f: (n,), written.
+        a: (n,), written.
+    """
+    count = unit.shape[0]
+    width = zero.shape[0]
+    projected = np.empty((CHUNK, width), np.float32)
+    centres = np.zeros((CHUNK, width), np.float32)
+    ones = np.ones(CHUNK, np.float32)
+    for start in range(0, count, CHUNK):
+        rows = min(CHUNK, count - start)
+        end = start + rows
+        project_rows(basis_tiles, zero, unit[start:end], projected[:rows])
+        sign_sketches(
+            projected[:rows], centres[:rows], zero, width, 1.0, ones[:rows], bits[start:end],
+            f[start:end], a[start:end],
+        )  # fmt: skip
+        for row in range(rows):
+            for table in range(buckets.shape[1]):
+                key = table << key_bits
+                for j in range(key_bits):
+                    if projected[row, table * key_bits + j] >= 0.0:
+                        key |= 1 << j
+                buckets[start + row, table] = key
 
 
 @kernel

@@ -111,6 +111,38 @@ def point_products(tiles: I16, queries: I16, out: I32) -> None:
                 _multiply_one(x, 0, width // 2, points, y + 4 * columns * row, 0)
 
 
+@intrinsic
+def residual_sums(
+    typing_context: Any, point: Any, centre: Any, other: Any, steps: Any, out: Any
+) -> Any:
+    """``residual_sums(point, centre, other, steps, out)``, all but ``steps`` addresses.
+
+    With r = point - centre, both of 16 * steps float32: sixteen running sums of r * r and of
+    r * other, in two vectors at ``out``.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        point, centre, other, steps, out = arguments
+
+        def at(base: Any, offset: Any) -> Any:
+            return builder.inttoptr(builder.add(base, offset), _FLOATS.as_pointer())
+
+        nothing = ir.Constant(_FLOATS, [0.0] * LANES)
+        sums = [cgutils.alloca_once_value(builder, nothing) for _ in range(2)]
+        with cgutils.for_range(builder, steps) as loop:
+            offset = builder.mul(loop.index, ir.Constant(_I64, 4 * LANES))
+            p, c, o = (builder.load(at(base, offset), align=4) for base in (point, centre, other))
+            residual = builder.fsub(p, c)
+            for place, factor in zip(sums, (residual, o), strict=True):
+                builder.store(_multiply_add(builder, residual, factor, builder.load(place)), place)
+        for number, place in enumerate(sums):
+            offset = ir.Constant(_I64, 4 * LANES * number)
+            builder.store(builder.load(place), at(out, offset), align=4)
+        return context.get_dummy_value()
+
+    return types.none(*(types.int64,) * 5), generate
+
+
 def _over_a_tile(
     rows: int, element: Any, vector: Any, bytes_in: int, step: Callable[..., Any]
 ) -> Any:

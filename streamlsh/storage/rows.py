@@ -57,6 +57,12 @@ class Rows:
             self.vectors[chosen], self.codes[chosen], self.step[chosen], self.inverse_norm[chosen]
         )
 
+    def take(self, chosen: list[int]) -> Rows:
+        """The chosen rows, copied, in that order."""
+        return Rows(
+            self.vectors[chosen], self.codes[chosen], self.step[chosen], self.inverse_norm[chosen]
+        )
+
     @staticmethod
     def joined(parts: list[Rows]) -> Rows:
         """Several runs of rows as one."""

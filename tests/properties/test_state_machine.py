@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.path = self.folder / "index"
         shutil.copytree(self.empty, self.path)
         self.model = Model()
-        self.staged: list[Upsert | Delete] = []
+        self.staged: list[list[Upsert | Delete]] = []  # call by call
         self.epoch = 0
         self.rebuilt = 0
         self.pinned: tuple[Any, streamlsh.Snapshot, Model] | None = None
@@ -111,22 +113,22 @@ class IndexMachine(RuleBasedStateMachine):
             tags=[row.tags for row in rows],
             attributes=[row.attributes for row in rows],
         )
-        self.staged += rows
+        self.keep(rows)
 
     @rule(rows=st.lists(st.tuples(ids, vectors), min_size=1, max_size=14))
     def upsert_plainly(self, rows: list[tuple[str, int]]) -> None:
         self.writer.upsert([name for name, _ in rows], POOL[[row for _, row in rows]])
-        self.staged += [Upsert(name, POOL[row]) for name, row in rows]
+        self.keep([Upsert(name, POOL[row]) for name, row in rows])
 
     @rule(rows=st.lists(deletes, max_size=8))
     def delete(self, rows: list[Delete]) -> None:
         self.writer.delete([row.id for row in rows], versions=[row.version for row in rows])
-        self.staged += rows
+        self.keep(rows)
 
     @rule(rows=st.lists(upserts | deletes, max_size=14))
     def stage(self, rows: list[Upsert | Delete]) -> None:
         self.writer.stage(rows)
-        self.staged += rows
+        self.keep(rows)
 
     @rule(seed=st.integers(0, 999), commits=st.integers(1, 6))
     def churn(self, seed: int, commits: int) -> None:
@@ -135,7 +137,8 @@ class IndexMachine(RuleBasedStateMachine):
             names = [IDS[place] for place in rng.integers(len(IDS), size=rng.integers(1, 20))]
             rows = POOL[rng.integers(len(POOL), size=len(names))]
             if rng.random() < 0.2:
-                self.stage([Delete(name) for name in names])
+                deletes = [Delete(name) for name in names]
+                self.stage([*deletes])
             else:
                 self.stage([Upsert(name, row) for name, row in zip(names, rows, strict=True)])
             self.commit([])
@@ -150,11 +153,27 @@ class IndexMachine(RuleBasedStateMachine):
         )
     )  # fmt: skip
     def commit(self, moves: list[Position]) -> None:
-        assert self.writer.staged == len(self.staged)
-        expected = self.model.apply(self.staged, moves)
+        assert self.writer.staged == sum(map(len, self.staged))
+        expected = self.model.apply(chain.from_iterable(self.staged), moves)
         assert self.writer.commit(moves) == expected
         self.staged = []
-        assert self.writer.staged == 0
+        self.check_commit()
+
+    @rule(calls=st.integers(0, 3))
+    def commit_the_oldest_calls(self, calls: int) -> None:
+        """What was staged by later calls stays staged."""
+        oldest = list(chain.from_iterable(self.staged[:calls]))
+        expected = self.model.apply(oldest)
+        assert self.writer.commit(count=len(oldest)) == expected
+        self.staged = self.staged[calls:]
+        self.check_commit()
+
+    def keep(self, updates: Sequence[Upsert | Delete]) -> None:
+        if updates:
+            self.staged.append(list(updates))
+
+    def check_commit(self) -> None:
+        assert self.writer.staged == sum(map(len, self.staged))
         assert dict(self.writer.positions) == self.model.positions
         assert self.writer.commit_number == self.model.commit
         report = self.reader.verify()

@@ -1,0 +1,61 @@
+"""Preparing rows: all that is computed of a vector before it can be stored.
+
+It depends on the vector and the frozen family alone, so it can run before the commit, in a
+thread beside whatever the caller does next; the kernels do not hold the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlsh.families.base import Encoded
+from streamlsh.kernels.encode import nibble_rows, normalize_rows
+from streamlsh.storage.opening import Index
+from streamlsh.storage.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Vectors, ready to be stored.
+
+    Attributes:
+        rows: what a slot block keeps of them.
+        encoded: their buckets and sketches.
+    """
+
+    rows: Rows
+    encoded: Encoded
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: list[int]) -> Prepared:
+        """The chosen rows, in that order."""
+        if chosen == list(range(len(self))):
+            return self
+        return Prepared(self.rows.take(chosen), self.encoded.take(chosen))
+
+    @staticmethod
+    def joined(parts: list[Prepared]) -> Prepared:
+        """Several runs of rows as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return Prepared(
+            Rows.joined([part.rows for part in parts]),
+            Encoded.joined([part.encoded for part in parts]),
+        )
+
+
+def prepare(index: Index, vectors: NDArray[np.float32]) -> Prepared:
+    """Normalise, quantise and hash (n, dim) vectors; a row's result does not depend on others."""
+    count = len(vectors)
+    unit = np.empty_like(vectors)
+    inverse_norm = np.empty(count, np.float32)
+    normalize_rows(vectors, unit, inverse_norm)
+    codes = np.empty((count, index.rows.code_width), np.uint8)
+    step = np.empty(count, np.float32)
+    nibble_rows(unit, codes, step)
+    return Prepared(Rows(vectors, codes, step, inverse_norm), index.family.encode(unit))
