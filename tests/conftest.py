@@ -17,7 +17,7 @@ def sample() -> Glosses:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tails of 24 entries, merges of three segments, blocks of one strip, and early tables.
+    """Tails of 24 entries, merges of three segments, blocks of one strip, early tables.
 
     So a few dozen updates meet what otherwise takes a hundred thousand.
     """
@@ -25,5 +25,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamlsh.buckets.tail.TAIL_ENTRIES", 24)
     monkeypatch.setattr("streamlsh.buckets.segment.FAN_OUT", 3)
     monkeypatch.setattr("streamlsh.storage.rows._BLOCK_BYTES", 1)
+    monkeypatch.setattr("streamlsh.writing.HASH_ASIDE", 4)
     for family in FAMILIES:
         monkeypatch.setattr(f"streamlsh.families.{family}.SCAN_BELOW", 12)

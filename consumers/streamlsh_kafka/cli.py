@@ -1,4 +1,4 @@
-"""``streamlsh-kafka run | produce | status``."""
+"""``streamlsh-kafka run | produce | status | demo``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 1 after one line that says what is wrong."""
     try:
         options = new_parser().parse_args(arguments)
+        if options.command == "demo":
+            return _demo()
         check_source(options)
         command = {"run": _run, "produce": _produce, "status": _status}[options.command]
         command(options)
@@ -91,6 +93,12 @@ def _run(options: argparse.Namespace) -> None:
             dead_letters=summary.dead_letters,
             positions=",".join(f"{p.partition}:{p.offset}" for p in source.positions()),
         )
+
+
+def _demo() -> int:
+    from streamlsh_kafka.demo.story import tell  # noqa: PLC0415 - the sample and its parts
+
+    return tell()
 
 
 def _check_policy(options: argparse.Namespace) -> None:

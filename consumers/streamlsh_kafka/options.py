@@ -66,6 +66,14 @@ examples:
   streamlsh-kafka status items.lsh --topic items --bootstrap-servers localhost:9092
   streamlsh-kafka status items.lsh --update-log items.log --json
 """
+_DEMO_EPILOG: Final = """\
+It takes less than a minute, needs no index and no input, and leaves nothing behind. The broker is
+the one that STREAMLSH_KAFKA_BOOTSTRAP names, or a container, or Apache Kafka from its published
+jars; with none of them it runs on an update log. It exits with 0 only if every check held.
+
+example:
+  streamlsh-kafka demo
+"""
 
 
 def new_parser() -> argparse.ArgumentParser:
@@ -145,6 +153,8 @@ def new_parser() -> argparse.ArgumentParser:
     _add(status, "path", metavar="PATH", help="the index")
     _add_source(status)
     status.add_argument("--json", action="store_true", help="print JSON")
+
+    _command(commands, "demo", "tell the whole story on a sample that comes along", _DEMO_EPILOG)
     return parser
 
 

@@ -1,6 +1,6 @@
 """Processes that fork while they have an index open: ``python -m tests.integration.forking NAME``.
 
-Every scenario runs in a process of its own, which has one thread when it forks.
+Every scenario runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def a_snapshot_stays_the_parents_alone(path: Path) -> None:
 
 def a_writer_stays_the_parents_alone(path: Path) -> None:
     with streamlsh.writer(path) as writer:
-        writer.upsert(["a"], ROWS[:1])
+        writer.upsert([f"{row}" for row in range(300)], ROWS)  # so many that a thread hashes them
 
         def child() -> None:
             refused(ClosedError, lambda: writer.upsert(["b"], ROWS[:1]))
@@ -155,7 +155,7 @@ def a_writer_stays_the_parents_alone(path: Path) -> None:
             writer.close()
 
         ended_well(in_child(child))
-        assert writer.commit().inserted == 1
+        assert writer.commit().inserted == 300
     with streamlsh.writer(path) as writer:
         assert writer.epoch == 2
 

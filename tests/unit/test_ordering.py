@@ -11,6 +11,7 @@ import pytest
 import streamlsh
 from streamlsh import CommitResult, Delete, Upsert
 from streamlsh.config import MIN_VERSION
+from streamlsh.errors import InvalidInputError
 
 ONE, TWO, THREE = np.eye(3, dtype=np.float32)
 
@@ -169,6 +170,25 @@ def test_an_empty_commit_changes_nothing_and_a_moved_position_is_a_commit(
     assert reader.info()["positions"] == [
         {"stream": "topic", "partition": 3, "offset": 17, "identity": "uuid"}
     ]
+
+
+def test_the_oldest_calls_can_be_committed_and_the_later_ones_stay_staged(
+    writer: streamlsh.Writer, reader: streamlsh.Reader
+) -> None:
+    writer.upsert(["a", "b"], [ONE, ONE])
+    first = writer.staged
+    writer.delete(["a"])
+    writer.upsert(["c"], [TWO])
+    for count in (1, 5, -1):
+        with pytest.raises(InvalidInputError, match="staged together") as caught:
+            writer.commit(count=count)
+        assert (caught.value.expected, caught.value.received) == ("one of 0, 2, 3, 4", count)
+    assert (writer.staged, len(reader)) == (4, 0)
+    assert writer.commit(count=first) == CommitResult(1, inserted=2)
+    assert (writer.staged, len(reader)) == (2, 2)
+    assert writer.commit(count=0) == CommitResult(1)
+    assert writer.commit() == CommitResult(2, inserted=1, deleted=1)
+    assert held(reader, "c") == (1, None)
 
 
 def test_what_was_staged_is_committed_when_the_block_ends_well_and_dropped_when_not(

@@ -213,7 +213,7 @@ class _Demo:
         )
 
     def _compare(self, watcher: Watcher) -> None:
-        self._step(6, "The index equals the topic")
+        self._step(6, f"The index equals the {self._stage.noun}")
         with ConsumerProcess(str(self._empty), *self._stage.arguments, "--until-end") as consumer:
             code = consumer.wait()
         held = watcher.ask("digest")
