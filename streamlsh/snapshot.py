@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.config import MAX_K, IndexConfig
 from streamlsh.content import content_digest
-from streamlsh.errors import ClosedError, ItemIdError
+from streamlsh.errors import ClosedError, CorruptIndexError, ItemIdError
 from streamlsh.hits import Hits, Item, Plan
 from streamlsh.kernels.encode import normalize_rows
 from streamlsh.search import Answer, check_count, exact_search, plan_search, sketch_search
@@ -256,14 +256,18 @@ class Snapshot:
 
     def _ids(self, slots: NDArray[np.uint32]) -> list[str]:
         """The ids of live slots."""
-        database = self._index.environment.database("slots")
-        with self._transaction.cursor(database) as cursor:
-            records = dict(cursor.getmulti([number_key(slot) for slot in slots.tolist()]))
         names = []
-        for slot in slots.tolist():
-            record = records[number_key(slot)]
-            (length,) = ID_LENGTH.unpack_from(record)
-            names.append(str(record[ID_LENGTH.size : ID_LENGTH.size + length], "utf-8"))
+        keys = [number_key(slot) for slot in slots.tolist()]
+        with self._transaction.cursor(self._index.environment.database("slots")) as cursor:
+            for _, value in cursor.getmulti(keys):
+                record = bytes(value)
+                (length,) = ID_LENGTH.unpack_from(record)
+                names.append(record[ID_LENGTH.size : ID_LENGTH.size + length].decode())
+        if len(names) < len(keys):
+            raise CorruptIndexError(
+                "records of live slots are missing; rebuild the index from its source or a copy",
+                expected=len(keys), received=len(names),
+            )  # fmt: skip
         return names
 
     def _best(self, answer: Answer, k: int) -> tuple[list[str], F32]:

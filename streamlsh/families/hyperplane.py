@@ -103,6 +103,7 @@ class Hyperplane(Family):
     def encode(self, unit: F32) -> Encoded:
         """Keys from the first projections' signs, one sketch from all of them."""
         n = len(unit)
+        unit = np.ascontiguousarray(unit, np.float32)  # kernels read rows by address
         buckets = np.empty((n, self.tables), np.uint32)
         bits = np.empty((n, self.words), np.uint64)
         f = np.empty(n, np.float32)

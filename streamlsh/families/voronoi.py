@@ -136,6 +136,7 @@ class Voronoi(Family):
     def encode(self, unit: F32) -> Encoded:
         """Two cells an item, and the residual's sketch for each."""
         n = len(unit)
+        unit = np.ascontiguousarray(unit, np.float32)  # kernels read rows by address
         cells = np.empty((n, 2), np.uint32)
         bits = np.empty((2 * n, self.words), np.uint64)
         f = np.empty(2 * n, np.float32)

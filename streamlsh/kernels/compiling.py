@@ -43,6 +43,22 @@ def pointer(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """``prefetch(address)``: begin to load the cache line of an int64 address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer_type = ir.IntType(8).as_pointer()
+        number = ir.IntType(32)
+        function = ir.FunctionType(ir.VoidType(), [pointer_type, number, number, number])
+        load = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]  # read, keep, data
+        builder.call(load, [builder.inttoptr(arguments[0], pointer_type), *flags])
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
+
+
+@intrinsic
 def half(typing_context: Any, bits: Any) -> Any:
     """``half(bits)``: the float32 value of an IEEE half-precision number given as uint16."""
 

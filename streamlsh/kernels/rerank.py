@@ -6,7 +6,7 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel, pointer
+from streamlsh.kernels.compiling import inlined, kernel, pointer, prefetch
 from streamlsh.kernels.scan import LIVE_SHIFT, is_live
 from streamlsh.kernels.select import keep_best
 
@@ -15,6 +15,9 @@ I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
 LANES = 16
+CACHE_LINE = 64
+AHEAD = 12
+"""Candidates between asking for a row and using it."""
 
 
 @inlined
@@ -65,6 +68,25 @@ def exact_score(query: F32, address: int, row: int, rows: int, code_width: int) 
     return inner_product(query, vector) * inverse[row]
 
 
+@inlined
+def _fetch_codes(
+    slot: int,
+    dim: int,
+    blocks: I64,
+    strips: I64,
+    first_strip: int,
+    block_shift: int,
+    strip_shift: int,
+    code_width: int,
+) -> None:
+    """Begin to load the codes and the step of a slot."""
+    address, row, rows = locate(slot, blocks, strips, first_strip, block_shift, strip_shift)
+    start = address + rows * 4 * dim + row * code_width
+    for line in range(start, start + code_width, CACHE_LINE):
+        prefetch(line)
+    prefetch(address + rows * (4 * dim + code_width) + 4 * row)
+
+
 @kernel
 def rescore(
     slots: U32,
@@ -105,12 +127,23 @@ def rescore(
     """
     keep_best(slots, scores, held, rerank)
     held = min(held, rerank)
+    dim = query.shape[0]
     if held > exact:
-        dim = query.shape[0]
         total = np.int32(0)
         for i in range(2 * code_width):
             total += np.int32(query_codes[i])
+        # Candidates are all over the file: ask for their pages and lines a few ahead.
+        for c in range(min(AHEAD, held)):
+            _fetch_codes(
+                np.int64(slots[c]), dim, blocks, strips, first_strip, block_shift, strip_shift,
+                code_width,
+            )  # fmt: skip
         for c in range(held):
+            if c + AHEAD < held:
+                _fetch_codes(
+                    np.int64(slots[c + AHEAD]), dim, blocks, strips, first_strip, block_shift,
+                    strip_shift, code_width,
+                )  # fmt: skip
             address, row, rows = locate(
                 np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
             )
@@ -127,6 +160,12 @@ def rescore(
             scores[c] = product * (np.float32(0.5 * query_step) * steps[row])
         keep_best(slots, scores, held, exact)
         held = exact
+    for c in range(held):
+        address, row, rows = locate(
+            np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
+        )
+        for line in range(address + 4 * dim * row, address + 4 * dim * (row + 1), CACHE_LINE):
+            prefetch(line)
     for c in range(held):
         address, row, rows = locate(
             np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift

@@ -31,6 +31,8 @@ from streamlsh.storage.schema import DATABASES
 
 MAX_READERS = 1024
 """Reader slots in the lock file: one for each thread with an open transaction."""
+_PATIENCE = 10.0
+"""Seconds to wait for the transactions of this process to end before the map is resized."""
 _LOOSE_PAGES = 16
 """Pages that a sound file may lack at its end: LMDB never writes the last ones of a commit if it
 has freed them again."""
@@ -71,6 +73,7 @@ class Environment:
         self.file = _file_identity(path)
         self._users = 1
         self._closed = False
+        self._resizing = False
         self._threads: dict[int, int] = {}  # open transactions by thread
         self._idle = threading.Condition()
         self._databases = {name: handle.open_db(name.encode(), create=False) for name in DATABASES}
@@ -107,6 +110,8 @@ class Environment:
     def _enter(self) -> int:
         thread = threading.get_ident()
         with self._idle:
+            if self._resizing and thread not in self._threads:
+                self._idle.wait_for(lambda: not self._resizing)
             if self._closed:
                 raise ClosedError(f"{self.path} was closed before this call; open it again")
             self._count(thread, 1)
@@ -139,19 +144,20 @@ class Environment:
                 with self._idle:
                     self._count(thread, -1)
                     try:
-                        self._remap(0, self.map_generation)
+                        self._remap(0, self.map_generation, None)
                     finally:
                         self._count(thread, 1)
             except lmdb.Error:
                 with storage_errors(self.path):
                     raise
 
-    def _remap(self, map_size: int, generation: int) -> None:
+    def _remap(self, map_size: int, generation: int, patience: float | None) -> None:
         """Move the map, once no transaction of this process looks at the old one.
 
         Args:
             map_size: its new size, 0 for what another process made it.
             generation: if it is another by then, another thread has done so.
+            patience: seconds to wait, ``None`` for as long as it takes.
         """
         with self._idle, storage_errors(self.path):
             if threading.get_ident() in self._threads:
@@ -159,7 +165,13 @@ class Environment:
                     f"the memory map of {self.path} must grow, and cannot while this thread "
                     "itself keeps a snapshot open; close the snapshot first"
                 )
-            self._idle.wait_for(lambda: not self._threads or self.map_generation != generation)
+            if not self._idle.wait_for(
+                lambda: not self._threads or self.map_generation != generation, patience
+            ):
+                raise StorageError(
+                    f"the memory map of {self.path} cannot grow, because another thread of this "
+                    f"process has kept a snapshot open for {patience:g} s; close it first"
+                )
             if self.map_generation == generation:
                 self._handle.set_mapsize(map_size)
                 self.map_generation += 1
@@ -170,8 +182,20 @@ class Environment:
         return self._databases[name]
 
     def resize(self, map_size: int) -> None:
-        """Reserve a larger map, once no transaction of this process is open."""
-        self._remap(map_size, self.map_generation)
+        """Reserve a larger map, once no transaction of this process is open.
+
+        New ones wait meanwhile: among many threads there may never be a moment without any.
+
+        Raises:
+            StorageError: a transaction of this process stays open, or the size is refused.
+        """
+        with self._idle:
+            self._resizing = True
+            try:
+                self._remap(map_size, self.map_generation, _PATIENCE)
+            finally:
+                self._resizing = False
+                self._idle.notify_all()
 
     def map_used(self) -> tuple[int, int]:
         """Bytes of the map that hold or once held data, and bytes reserved."""

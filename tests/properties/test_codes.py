@@ -59,14 +59,14 @@ def test_codes_are_the_same_bits_alone_and_at_any_place_of_any_batch(name: str, 
     together = family.encode(unit)
     order = np.random.default_rng(1).permutation(ROWS)
     shuffled = family.encode(unit[order])
-    sliced = family.encode(unit[5:40])
+    sliced = family.encode(unit[::2][5:40])
     for row in range(ROWS):
         whole = as_bytes(together, row)
         assert unit_of(rows[row : row + 1]).tobytes() == unit[row : row + 1].tobytes()
         assert as_bytes(family.encode(unit[row : row + 1]), 0) == whole
         assert as_bytes(shuffled, int(np.flatnonzero(order == row)[0])) == whole
-        if 5 <= row < 40:
-            assert as_bytes(sliced, row - 5) == whole
+        if row % 2 == 0 and 5 <= row // 2 < 40:
+            assert as_bytes(sliced, row // 2 - 5) == whole
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamlsh.kernels.cells import LEVELS, assign_cells, rank_cells, smallest
+from streamlsh.kernels.cells import LEVELS, assign_cells, encode_in_cells, rank_cells, smallest
 from streamlsh.kernels.compiling import kernel
-from streamlsh.kernels.tiles import GROUP, point_products, tile_points
+from streamlsh.kernels.tiles import (
+    GROUP,
+    point_products,
+    project_rows,
+    tile_columns,
+    tile_points,
+)
 from tests.unit.kernels import twins
 
 WIDTH = 128
@@ -144,3 +150,38 @@ def test_cells_of_one_score_come_in_order_of_their_numbers() -> None:
         nowhere = np.zeros(WIDTH, np.float32)
         rank_cells(nowhere, family.tiles, family.scale, bias, count, found, products)
         np.testing.assert_array_equal(found, np.arange(count))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 255, 256, 257, 600])
+def test_encoding_in_cells_is_projecting_choosing_cells_and_sketching_residuals(rows: int) -> None:
+    family, dim, width, weight = Cells(70), 40, 256, 0.6
+    rng = np.random.default_rng(3)
+    basis = rng.standard_normal((dim, width), dtype=np.float32)
+    offset = rng.standard_normal(width, dtype=np.float32)
+    unit = twins.unit_rows(rng.standard_normal((rows, dim))).astype(np.float32)
+    tiles = tile_columns(basis)
+    cells = np.empty((rows, 2), np.uint32)
+    bits = np.empty((2 * rows, width // 64), np.uint64)
+    f, a = np.empty(2 * rows, np.float32), np.empty(2 * rows, np.float32)
+    encode_in_cells(
+        unit, tiles, offset, family.centres, family.tiles, family.half_norms, family.scale, 16,
+        1.5, weight, cells, bits, f, a,
+    )  # fmt: skip
+    projected = np.empty((rows, width), np.float32)
+    project_rows(tiles, offset, unit, projected)
+    expected = np.empty((rows, 2), np.uint32)
+    assign_cells(
+        np.ascontiguousarray(projected[:, :WIDTH]), family.centres, family.tiles,
+        family.half_norms, family.scale, 16, 1.5, expected,
+    )  # fmt: skip
+    np.testing.assert_array_equal(cells, expected)
+    centres = np.zeros((2 * rows, width), np.float32)
+    centres[:, :WIDTH] = family.centres[cells.reshape(-1)]
+    residuals = np.repeat(projected, 2, axis=0) - centres
+    np.testing.assert_array_equal(bits, twins.packed_bits(residuals >= 0))
+    f_twin, a_twin = twins.sketch(
+        residuals.astype(np.float64), centres.astype(np.float64), offset.astype(np.float64),
+        WIDTH, weight, (residuals.astype(np.float64) ** 2).sum(axis=1),
+    )  # fmt: skip
+    np.testing.assert_allclose(f, f_twin, rtol=2e-5)
+    np.testing.assert_allclose(a, a_twin, rtol=1e-3, atol=2e-3)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streamlsh.datasets import Glosses
 from streamlsh.kernels.encode import (
+    encode_by_signs,
     nibble_rows,
     normalize_rows,
     query_bytes,
@@ -156,3 +157,24 @@ def test_sketches_estimate_true_products_without_bias(sample: Glosses) -> None:
     assert np.abs(errors.mean(axis=0)).max() < 2e-2
     assert errors.std() < 0.05
     assert np.corrcoef(estimates.ravel(), (vectors @ queries.T).ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("rows", [1, 3, 255, 256, 257, 600])
+def test_encoding_by_signs_is_projecting_sketching_and_reading_keys(rows: int) -> None:
+    dim, width, tables, key_bits = 33, 128, 5, 7
+    frame = normal(dim, width, 1)
+    unit = twins.unit_rows(normal(rows, dim, 2)).astype(np.float32)
+    zero = np.zeros(width, np.float32)
+    buckets = np.empty((rows, tables), np.uint32)
+    bits = np.empty((rows, width // 64), np.uint64)
+    f, a = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    encode_by_signs(unit, tile_columns(frame), zero, key_bits, buckets, bits, f, a)
+    projected = np.empty((rows, width), np.float32)
+    project_rows(tile_columns(frame), zero, unit, projected)
+    np.testing.assert_array_equal(bits, twins.packed_bits(projected >= 0))
+    for table in range(tables):
+        own = projected[:, table * key_bits : (table + 1) * key_bits] >= 0
+        keys = (own << np.arange(key_bits)).sum(axis=1)
+        np.testing.assert_array_equal(buckets[:, table], keys + (table << key_bits))
+    np.testing.assert_allclose(f, 1 / np.abs(projected.astype(np.float64)).sum(axis=1), rtol=2e-5)
+    assert not a.any()
