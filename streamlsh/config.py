@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from streamlsh.errors import DimensionError, UnknownMetricError
+from streamlsh.errors import DimensionError, InvalidInputError, UnknownMetricError
 
 MAX_DIM = 8192
 """Largest dimension of a vector."""
@@ -29,6 +29,9 @@ MAX_SLOTS = 2**32 - 1
 """Slot numbers are 32 bits wide."""
 DEFAULT_MAP_SIZE = 1 << 38
 """Address space reserved for an index, 256 GiB; it costs nothing until it is used."""
+MAX_MAP_SIZE = 1 << 47
+"""What an address can reach at most."""
+MAX_SEED = 2**63 - 1
 DEFAULT_DELETE_RETENTION = 7 * 86_400.0
 """Seconds for which the version of a deleted id is remembered."""
 
@@ -72,4 +75,31 @@ def check_metric(metric: str) -> None:
         raise UnknownMetricError(
             "unknown metric", expected=" or ".join(repr(name) for name in METRICS),
             received=repr(metric),
+        )  # fmt: skip
+
+
+def check_seed(seed: int) -> None:
+    """Raise ``InvalidInputError`` unless random numbers can be drawn from this seed."""
+    _check_integer("seed", seed, 0, MAX_SEED)
+
+
+def check_map_size(map_size: int) -> None:
+    """Raise ``InvalidInputError`` unless an index can be given so many bytes."""
+    _check_integer("map_size", map_size, 1, MAX_MAP_SIZE)
+
+
+def check_delete_retention(seconds: object) -> None:
+    """Raise ``InvalidInputError`` unless delete markers can be kept for so long."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise InvalidInputError(
+            "not a usable delete_retention", expected="a number of seconds, at least 0",
+            received=repr(seconds),
+        )  # fmt: skip
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidInputError(
+            f"not a usable {name}", expected=f"an integer from {low} to {high}",
+            received=repr(value),
         )  # fmt: skip

@@ -12,8 +12,11 @@ from streamlsh.config import (
     DEFAULT_DELETE_RETENTION,
     DEFAULT_MAP_SIZE,
     IndexConfig,
+    check_delete_retention,
     check_dim,
+    check_map_size,
     check_metric,
+    check_seed,
 )
 from streamlsh.families.registry import family_named
 from streamlsh.kernels.encode import normalize_rows
@@ -57,6 +60,9 @@ def create(
     """
     check_dim(dim)
     check_metric(metric)
+    check_seed(seed)
+    check_map_size(map_size)
+    check_delete_retention(delete_retention)
     kind = family_named(family or ("hyperplane" if sample is None else "voronoi"))
     config = IndexConfig(dim, metric, kind.name, {}, seed, float(delete_retention))
     unit = None

@@ -299,7 +299,8 @@ class Snapshot:
         scores: Any = [values for _, values in best]
         if single:
             ids, scores = best[0] if best else ([], np.zeros(0, np.float32))
-        return Hits(ids, scores, self.commit, self.positions, plan)
+        # A dictionary of its own: unlike the view's, it can be pickled.
+        return Hits(ids, scores, self.commit, dict(self.positions), plan)
 
 
 def _check_exclude(ids: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.commit import commit_batch
-from streamlsh.config import IndexConfig
+from streamlsh.config import IndexConfig, check_map_size
 from streamlsh.errors import ClosedError, DimensionError, InvalidInputError, WriterLockedError
 from streamlsh.preparing import Prepared, prepare
 from streamlsh.staging import StagedUpdate
@@ -48,14 +48,17 @@ def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writ
 
     Args:
         path: the index's directory.
-        map_size: enlarge the reserved address space to so many bytes.
+        map_size: enlarge the reserved address space to so many bytes; it never shrinks.
 
     Raises:
+        InvalidInputError: there can be no map of that size.
         IndexNotFoundError: no index there.
         WriterLockedError: another writer holds it.
         IndexContentError: the index cannot be trusted.
         StorageError: the storage below refused.
     """
+    if map_size is not None:
+        check_map_size(map_size)
     index = open_index(path)
     try:
         lock = _lock(index.environment.path)

@@ -10,13 +10,13 @@ from streamlsh.families.voronoi import Voronoi
 FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Hyperplane, Voronoi)}
 
 
-def family_named(name: str) -> type[Family]:
+def family_named(name: object) -> type[Family]:
     """The class of a family.
 
     Raises:
         UnknownFamilyError: there is none of that name.
     """
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise UnknownFamilyError(
             "unknown hash family", expected=" or ".join(map(repr, FAMILIES)), received=repr(name)
         )

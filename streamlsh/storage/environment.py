@@ -24,9 +24,9 @@ from streamlsh.errors import (
     IndexNotFoundError,
     LockConflictError,
     MapFullError,
-    NetworkFilesystemError,
     StorageError,
 )
+from streamlsh.storage.mounts import refuse_network_filesystem
 from streamlsh.storage.schema import DATABASES
 
 MAX_READERS = 1024
@@ -36,12 +36,6 @@ _PATIENCE = 10.0
 _LOOSE_PAGES = 16
 """Pages that a sound file may lack at its end: LMDB never writes the last ones of a commit if it
 has freed them again."""
-
-_NETWORK = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "gpfs",
-     "beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph")
-)  # fmt: skip
-_MOUNTS = Path("/proc/self/mountinfo")
 
 _registry: dict[tuple[int, int], Environment] = {}
 """Open environments by device and inode of their data files, which tell files apart even where
@@ -182,7 +176,7 @@ class Environment:
         return self._databases[name]
 
     def resize(self, map_size: int) -> None:
-        """Reserve a larger map, once no transaction of this process is open.
+        """Enlarge the map to so many bytes, once no transaction of this process is open.
 
         New ones wait meanwhile: among many threads there may never be a moment without any.
 
@@ -192,6 +186,7 @@ class Environment:
         with self._idle:
             self._resizing = True
             try:
+                map_size = max(map_size, self.map_used()[1])
                 self._remap(map_size, self.map_generation, _PATIENCE)
             finally:
                 self._resizing = False
@@ -316,10 +311,14 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
     refuse_network_filesystem(directory)
     with _registry_lock, storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        handle = lmdb.open(
-            str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS, readahead=False,
-            map_size=map_size,
-        )  # fmt: skip
+        try:
+            handle = lmdb.open(
+                str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS, readahead=False,
+                map_size=map_size,
+            )  # fmt: skip
+        except BaseException:
+            remove_unfinished(directory)
+            raise
         try:
             with handle.begin(write=True) as transaction:
                 for name in DATABASES:
@@ -327,9 +326,16 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
             environment = Environment(directory, handle)
         except BaseException:
             handle.close()
+            remove_unfinished(directory)
             raise
         _registry[environment.file] = environment
         return environment
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove the files of an index that could not be created, so that a second try may."""
+    for name in ("data.mdb", "lock.mdb"):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _file_identity(directory: Path) -> tuple[int, int]:
@@ -351,29 +357,6 @@ def _check_size(data: Path, handle: lmdb.Environment) -> None:
             f"{data} was cut short; restore it from a copy or rebuild it",
             expected=f"{expected} bytes", received=f"{size} bytes",
         )  # fmt: skip
-
-
-def refuse_network_filesystem(path: Path, mounts: Path = _MOUNTS) -> None:
-    """Raise ``NetworkFilesystemError`` if the path's mount is a network file system.
-
-    Where the mount table cannot be read (not Linux), nothing is refused.
-    """
-    try:
-        table = mounts.read_text()
-    except OSError:
-        return
-    kind, point = "", ""
-    for line in table.splitlines():
-        fields = line.split(" ")
-        where = fields[4].replace("\\040", " ")
-        if len(where) >= len(point) and path.is_relative_to(where):
-            kind, point = fields[fields.index("-") + 1], where
-    if kind in _NETWORK:
-        raise NetworkFilesystemError(
-            f"{path} lies on {kind} (mounted at {point}); an index needs a local file system, "
-            "because memory maps and locks are not reliable over a network",
-            path=str(path),
-        )
 
 
 @contextmanager

@@ -21,7 +21,12 @@ from streamlsh.config import IndexConfig
 from streamlsh.errors import CorruptIndexError, FamilyDigestError, NewerFormatError
 from streamlsh.families.base import Family
 from streamlsh.families.registry import family_named
-from streamlsh.storage.environment import Environment, create_environment, open_environment
+from streamlsh.storage.environment import (
+    Environment,
+    create_environment,
+    open_environment,
+    remove_unfinished,
+)
 from streamlsh.storage.rows import RowLayout
 from streamlsh.storage.schema import (
     CONFIG_KEY,
@@ -60,6 +65,7 @@ def create_index(
 ) -> None:
     """Write a new, empty index."""
     environment = create_environment(path, map_size)
+    complete = False
     try:
         packed = _pack_config(config)
         arrays = {name: _pack_array(array) for name, array in family.arrays().items()}
@@ -71,8 +77,11 @@ def create_index(
             transaction.put(DIGEST_KEY, _digest(packed, arrays), db=meta)
             transaction.put(STATE_KEY, State().pack(), db=meta)
             transaction.put(FORMAT_KEY, FORMAT.pack(FORMAT_VERSION), db=meta)
+        complete = True
     finally:
         environment.close()
+        if not complete:
+            remove_unfinished(environment.path)
 
 
 def open_index(path: str | os.PathLike[str]) -> Index:

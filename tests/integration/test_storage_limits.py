@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,58 @@ def test_a_thread_that_keeps_a_snapshot_is_told_that_the_map_cannot_grow(path: P
         streamlsh.writer(path, map_size=8 << 20)
     with streamlsh.writer(path, map_size=8 << 20) as writer:
         writer.upsert(["a"], rows_of(0)[:1])
+
+
+def test_the_map_grows_although_threads_of_the_same_process_read_without_a_pause(
+    path: Path,
+) -> None:
+    stop = threading.Event()
+
+    def read(reader: streamlsh.Reader) -> int:
+        reads = 0
+        while not stop.is_set():
+            assert len(reader.exact(rows_of(0)[:4]).ids) == 4
+            reads += 1
+        return reads
+
+    with streamlsh.writer(path) as writer:
+        writer.upsert([f"{row}" for row in range(BATCH)], rows_of(0))
+    with streamlsh.open(path) as reader, ThreadPoolExecutor(5) as pool:
+        reading = [pool.submit(read, reader) for _ in range(5)]
+        try:
+            for size in (3 << 20, 4 << 20, 8 << 20):
+                with streamlsh.writer(path, map_size=size) as writer:
+                    fill(writer)
+                    writer.discard()
+        finally:
+            stop.set()
+        assert all(future.result(timeout=60) for future in reading)
+        reader.verify()
+
+
+def test_a_snapshot_that_another_thread_keeps_open_is_not_waited_for_without_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamlsh.storage.environment._PATIENCE", 0.05)
+    pinned, done = threading.Event(), threading.Event()
+
+    def pin(reader: streamlsh.Reader) -> None:
+        with reader.snapshot():
+            pinned.set()
+            assert done.wait(timeout=60)
+
+    with streamlsh.open(path) as reader, ThreadPoolExecutor(1) as pool:
+        pinning = pool.submit(pin, reader)
+        try:
+            assert pinned.wait(timeout=60)
+            with pytest.raises(StorageError, match="another thread of this process"):
+                streamlsh.writer(path, map_size=8 << 20)
+            assert len(reader) == 0
+        finally:
+            done.set()
+        pinning.result(timeout=60)
+        with streamlsh.writer(path, map_size=8 << 20) as writer:
+            assert writer.epoch == 1
 
 
 def test_when_the_disk_is_full_the_last_commit_stands_and_the_writer_goes_on(

@@ -107,3 +107,6 @@ def test_codes_are_the_same_bits_after_storage_and_reopening(
             item = reader.get(item_id)
             assert item is not None
             assert item.vector.tobytes() == rows[row].tobytes()
+        reader.verify()
+        assert reader.search(rows[5], 3).scores[0] == pytest.approx(1, abs=2e-6)
+        assert reader.search(rows[5], 3, probes=1).scores[0] == pytest.approx(1, abs=2e-6)

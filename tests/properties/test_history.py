@@ -140,3 +140,35 @@ def test_the_index_depends_on_its_content_and_not_on_its_history(
         ):
             assert scores.tobytes() == other_scores.tobytes()
             assert len(set(scores.tolist())) < len(scores) or ids == other_ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_to_any_query_do_not_depend_on_the_order_of_the_items(
+    family: str, sample: Glosses, tmp_path: Path
+) -> None:
+    """Random directions are as far from every item as can be: many sketches score the same.
+
+    Wherever candidates of one sketch score are cut, something of the item must decide which of
+    them stay, not the order in which they came.
+    """
+    queries = np.random.default_rng(0).standard_normal((100, 384))
+    empty = tmp_path / "empty"
+    streamlsh.create(empty, dim=384, family=family, sample=sample.vectors)
+    answers = []
+    for history in range(2):
+        path = tmp_path / f"{history}"
+        shutil.copytree(empty, path)
+        order = list(range(len(sample)))
+        if history:
+            random.Random(5).shuffle(order)
+        with streamlsh.writer(path) as writer:
+            writer.upsert([sample.ids[row] for row in order], sample.vectors[order])
+        with streamlsh.open(path) as reader:
+            answers.append([reader.search(queries, k) for k in (10, 100)])
+    for one, other in zip(*answers, strict=True):
+        differing = [
+            query
+            for query, (ours, theirs) in enumerate(zip(one.scores, other.scores, strict=True))
+            if ours.tobytes() != theirs.tobytes()
+        ]
+        assert differing == [], "queries whose answers depend on the history"

@@ -25,17 +25,18 @@ from streamlsh.errors import (
     IndexNotFoundError,
     InvalidInputError,
     ItemIdError,
-    MapFullError,
     NetworkFilesystemError,
     NewerFormatError,
     NonFiniteVectorError,
     SampleError,
+    SlotsExhaustedError,
+    StorageError,
     UnknownFamilyError,
     UnknownMetricError,
     WriterLockedError,
     ZeroVectorError,
 )
-from streamlsh.storage.environment import refuse_network_filesystem
+from streamlsh.storage.mounts import refuse_network_filesystem
 from streamlsh.storage.schema import CONFIG_KEY, FORMAT, FORMAT_KEY, FORMAT_VERSION, STATE_KEY
 from tests.conftest import FAMILIES
 from tests.tampering import flip, keys, tampering
@@ -91,6 +92,15 @@ CREATE: list[tuple[dict[str, Any], type[InvalidInputError], str, str]] = [
     ({"sample": SAMPLE[0]}, DimensionError, "(n, 4)", "(4,)"),
     ({"sample": SAMPLE * 0}, ZeroVectorError, "1e-18", "0"),
     ({"sample": SAMPLE * np.nan}, NonFiniteVectorError, "finite", "nan"),
+    ({"seed": -1}, InvalidInputError, "0 to 9223372036854775807", "-1"),
+    ({"seed": 2**63}, InvalidInputError, "0 to 9223372036854775807", "9223372036854775808"),
+    ({"seed": None}, InvalidInputError, "0 to 9223372036854775807", "None"),
+    ({"map_size": 0}, InvalidInputError, "1 to 140737488355328", "0"),
+    ({"map_size": 1.5}, InvalidInputError, "1 to 140737488355328", "1.5"),
+    ({"delete_retention": -1}, InvalidInputError, "at least 0", "-1"),
+    ({"delete_retention": float("nan")}, InvalidInputError, "at least 0", "nan"),
+    ({"delete_retention": "a day"}, InvalidInputError, "at least 0", "'a day'"),
+    ({"family": ["voronoi"]}, UnknownFamilyError, "'hyperplane' or 'voronoi'", "['voronoi']"),
 ]  # fmt: skip
 
 
@@ -304,9 +314,49 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(path: Path) -> None:
         assert second.epoch == first.epoch + 1
 
 
-def test_a_map_too_small_for_an_index_is_an_error_of_the_storage(tmp_path: Path) -> None:
-    with pytest.raises(MapFullError, match="larger map_size"):
-        streamlsh.create(tmp_path / "index", dim=512, map_size=1 << 16)
+@pytest.mark.parametrize("map_size", [1 << 12, 1 << 16, 1 << 47])
+def test_a_map_that_an_index_cannot_have_is_an_error_and_leaves_the_place_free(
+    tmp_path: Path, map_size: int
+) -> None:
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            streamlsh.create(tmp_path / "index", dim=512, map_size=map_size)
+    streamlsh.create(tmp_path / "index", dim=512)
+    with streamlsh.open(tmp_path / "index") as reader:
+        assert len(reader) == 0
+
+
+@pytest.mark.parametrize("map_size", [0, -1, 1.5, "1", 1 << 48])
+def test_a_writer_is_not_given_a_map_of_no_size(path: Path, map_size: Any) -> None:
+    with pytest.raises(InvalidInputError, match="not a usable map_size") as caught:
+        streamlsh.writer(path, map_size=map_size)
+    assert caught.value.received == repr(map_size)
+    with streamlsh.writer(path) as writer:
+        assert writer.epoch == 2
+
+
+def test_a_map_never_shrinks(path: Path) -> None:
+    with streamlsh.open(path) as reader:
+        before = reader.info()["bytes"]["map"]
+        with streamlsh.writer(path, map_size=4096) as writer:
+            writer.upsert(["d"], SAMPLE[3:4])
+        assert reader.info()["bytes"]["map"] == before
+        assert len(reader) == 4
+
+
+def test_when_all_slot_numbers_are_given_out_nothing_of_the_batch_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamlsh.commit.MAX_SLOTS", 5)
+    with streamlsh.writer(path) as writer, streamlsh.open(path) as reader:
+        writer.upsert(list("def"), SAMPLE[3:6])
+        with pytest.raises(SlotsExhaustedError, match="export, create, load"):
+            writer.commit()
+        assert (len(reader), reader.commit, writer.staged) == (3, 1, 3)
+        writer.discard()
+        writer.upsert(list("de"), SAMPLE[3:5])
+        assert writer.commit().inserted == 2
+        reader.verify()
 
 
 QUERY: list[tuple[dict[str, Any], str]] = [

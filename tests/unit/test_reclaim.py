@@ -24,7 +24,7 @@ def test_rows_and_entries_stay_bounded_under_churn(
     streamlsh.create(path, dim=DIM, tables=2)
     rng = np.random.default_rng(0)
     ids = [f"{row}" for row in range(ITEMS)]
-    stored, entries = [], []
+    stored, entries, sizes = [], [], []
     with streamlsh.writer(path) as writer, streamlsh.open(path) as reader:
         for turn in range(8):
             names = rng.permutation(ids) if order == "at random" and turn else np.array(ids)
@@ -34,11 +34,13 @@ def test_rows_and_entries_stay_bounded_under_churn(
                 writer.commit()
             info = reader.info()
             stored.append(info["rows"]["stored"])
+            sizes.append((path / "data.mdb").stat().st_size)
             entries.append(info["tail_entries"] + sum(s["entries"] for s in info["segments"]))
         report = reader.verify()
         assert report.items == ITEMS
         block = info["rows"]["per_block"]
     assert max(stored) <= ITEMS / 0.75 + batch + 2 * block
+    assert sizes[-1] <= 4 * sizes[0], "eight times the items were written"
     assert max(entries) <= 2 * (4 * ITEMS + batch) + 2 * 8192
 
 
