@@ -24,6 +24,8 @@ U32 = NDArray[np.uint32]
 WIDEN = 4
 """How much wider a search looks that has found fewer than k items."""
 MAX_RERANK = 1_000_000
+MORE_ROOM = 8
+"""How much more room a scan gets that found too many ties for what it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +172,6 @@ def _search_buckets(
         # An item may come up once in every table, or in the first alone when that is scanned.
         tables = 1 if plan.route == "scan" else family.tables
         limit = plan.rerank * (family.assignments // family.tables) * tables
-    slots = np.empty(2 * limit, np.uint32)
-    scores = np.empty(2 * limit, np.float32)
     where = (
         family.buckets,
         view.segments,
@@ -180,12 +180,20 @@ def _search_buckets(
         view.tail,
         view.state.tail_entries,
         GROUP_ENTRIES,
+        query.planes,
+        query.delta,
+        view.live,
+        excluded,
+        limit,
     )
-    what = (query.planes, query.delta, view.live, excluded, limit, slots, scores)
-    if plan.route == "scan":
-        held, scanned = scan_table(probes.bases, *where, *what)
-    else:
-        held, scanned = scan_buckets(probes.buckets, probes.bases, *where, *what)
+    room, whole = 2 * limit, False
+    while not whole:
+        slots, scores = np.empty(room, np.uint32), np.empty(room, np.float32)
+        if plan.route == "scan":
+            held, scanned, whole = scan_table(probes.bases, *where, slots, scores)
+        else:
+            held, scanned, whole = scan_buckets(probes.buckets, probes.bases, *where, slots, scores)
+        room *= MORE_ROOM
     held = merge_copies(slots, scores, held, plan.copies)
     codes = np.empty(2 * layout.code_width, np.int8)
     step = query_bytes(unit, codes)
@@ -209,19 +217,18 @@ def _search_buckets(
 
 
 def exact_search(index: Index, view: View, unit: F32, k: int, excluded: U32) -> Answer:
-    """The k nearest rows to one unit query, by a scan of every vector.
+    """The k nearest rows to one unit query, and all that tie with the last.
 
-    More than k are kept, so that ids can decide between all that share the k-th score.
+    By a scan of every vector.
     """
     layout = index.rows
-    limit = k + max(6, k // 2)
-    while True:
-        slots = np.empty(2 * limit, np.uint32)
-        scores = np.empty(2 * limit, np.float32)
-        held = scan_rows(
+    room, whole = 2 * k, False
+    while not whole:
+        slots, scores = np.empty(room, np.uint32), np.empty(room, np.float32)
+        held, whole = scan_rows(
             unit,
             view.state.slot_end,
-            limit,
+            k,
             view.live,
             excluded,
             view.blocks,
@@ -233,6 +240,5 @@ def exact_search(index: Index, view: View, unit: F32, k: int, excluded: U32) -> 
             slots,
             scores,
         )
-        if held < limit or scores[held - 1] < scores[k - 1]:
-            return Answer(slots[:held], scores[:held], 0, view.state.live)
-        limit *= 4
+        room *= MORE_ROOM
+    return Answer(slots[:held], scores[:held], 0, view.state.live)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import inlined, kernel, pointer, prefetch
 from streamlsh.kernels.scan import LIVE_SHIFT, is_live
-from streamlsh.kernels.select import keep_best
+from streamlsh.kernels.select import cut, sort_best_first
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
@@ -106,6 +106,8 @@ def rescore(
 ) -> int:
     """Cut to the best ``rerank`` by sketch, to the best ``exact`` by codes, score those exactly.
 
+    Ties at a cut stay, so there may be more of each.
+
     Args:
         slots: candidates, permuted in place; the result stands in front, best first.
         scores: their sketch scores; the exact ones stand in front afterwards.
@@ -125,8 +127,7 @@ def rescore(
     Returns:
         How many slots were scored exactly.
     """
-    keep_best(slots, scores, held, rerank)
-    held = min(held, rerank)
+    held, _ = cut(slots, scores, held, rerank)
     dim = query.shape[0]
     if held > exact:
         total = np.int32(0)
@@ -158,8 +159,7 @@ def rescore(
                 high += np.int32(query_codes[code_width + j]) * np.int32(codes[j] >> 4)
             product = np.float32(2 * (low + high) - 15 * total)
             scores[c] = product * (np.float32(0.5 * query_step) * steps[row])
-        keep_best(slots, scores, held, exact)
-        held = exact
+        held, _ = cut(slots, scores, held, exact)
     for c in range(held):
         address, row, rows = locate(
             np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
@@ -171,7 +171,7 @@ def rescore(
             np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
         )
         scores[c] = exact_score(query, address, row, rows, code_width)
-    _sort_best_first(slots, scores, held)
+    sort_best_first(slots, scores, held)
     return held
 
 
@@ -190,13 +190,15 @@ def scan_rows(
     code_width: int,
     slots: U32,
     scores: F32,
-) -> int:
+) -> tuple[int, bool]:
     """Score every live row exactly; the best ``limit`` stand in front, best first.
 
-    Args as in ``rescore``; ``excluded`` is sorted, ``slots`` and ``scores`` hold 2 * limit.
+    Args as in ``rescore``; ``excluded`` is sorted, ``slots`` and ``scores`` hold at
+    least 2 * limit.
 
     Returns:
-        How many slots stand in front.
+        How many slots stand in front: ``limit``, and those that tie with the last; and whether
+        there was room for all ties. If not, try again with more room.
     """
     held = 0
     threshold = np.float32(-np.inf)
@@ -210,29 +212,15 @@ def scan_rows(
             continue
         address, row, rows = locate(slot, blocks, strips, first_strip, block_shift, strip_shift)
         score = exact_score(query, address, row, rows, code_width)
-        if score > threshold:
+        if score >= threshold:
             slots[held] = slot
             scores[held] = score
             held += 1
-            if held == 2 * limit:
-                threshold = np.float32(keep_best(slots, scores, held, limit))
-                held = limit
-    keep_best(slots, scores, held, limit)
-    held = min(held, limit)
-    _sort_best_first(slots, scores, held)
-    return held
-
-
-@inlined
-def _sort_best_first(slots: U32, scores: F32, held: int) -> None:
-    """Insertion sort of a short list, by falling score."""
-    for i in range(1, held):
-        slot = slots[i]
-        score = scores[i]
-        at = i
-        while at > 0 and scores[at - 1] < score:
-            scores[at] = scores[at - 1]
-            slots[at] = slots[at - 1]
-            at -= 1
-        scores[at] = score
-        slots[at] = slot
+            if held == slots.shape[0]:
+                held, lowest = cut(slots, scores, held, limit)
+                threshold = np.float32(lowest)
+                if 4 * held > 3 * slots.shape[0]:
+                    return 0, False
+    held, _ = cut(slots, scores, held, limit)
+    sort_best_first(slots, scores, held)
+    return held, True

@@ -11,7 +11,7 @@ from numba import carray
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import add_mismatches, half, inlined, kernel, pointer
-from streamlsh.kernels.select import keep_best
+from streamlsh.kernels.select import cut
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
@@ -88,7 +88,7 @@ def scan_buckets(
     limit: int,
     slots: U32,
     scores: F32,
-) -> tuple[int, int]:
+) -> tuple[int, int, bool]:
     """Score every live entry of the probed buckets; keep the best ``limit``.
 
     An entry's score is ``base + a + f * <signs, query>``. The live and exclusion tests come
@@ -109,13 +109,14 @@ def scan_buckets(
         live: addresses of the live bitmap's pages, 0 where there is none.
         excluded: sorted slots that may not be returned.
         limit: how many entries to keep.
-        slots: (2 * limit,), written.
-        scores: (2 * limit,), written.
+        slots: at least (2 * limit,), written.
+        scores: as many, written.
 
     Returns:
-        Pairs held (at most ``limit``) and entries scored, dead ones included.
+        Pairs held: ``limit``, and those that tie with the last; entries scored, dead ones
+        included; and whether there was room for all ties. If not, try again with more room.
     """
-    progress = np.zeros(2, np.int64)
+    progress = np.zeros(3, np.int64)
     threshold = np.full(1, -np.inf, np.float32)
     mismatch = np.empty(8, np.uint64)
     for p in range(buckets.shape[0]):
@@ -137,8 +138,8 @@ def scan_buckets(
             tail, tail_entries, entries_per_group, rank, bases, planes, delta, live, excluded,
             limit, slots, scores, progress, threshold, mismatch,
         )  # fmt: skip
-    keep_best(slots, scores, progress[0], limit)
-    return min(progress[0], limit), progress[1]
+    held, _ = cut(slots, scores, progress[0], limit)
+    return held, progress[1], progress[2] == 0
 
 
 @kernel
@@ -158,7 +159,7 @@ def scan_table(
     limit: int,
     slots: U32,
     scores: F32,
-) -> tuple[int, int]:
+) -> tuple[int, int, bool]:
     """Score every live entry of the first table, bucket after bucket as they are stored.
 
     Args:
@@ -179,9 +180,10 @@ def scan_table(
         scores: see there.
 
     Returns:
-        Pairs held (at most ``limit``) and entries scored, dead ones included.
+        Pairs held: ``limit``, and those that tie with the last; entries scored, dead ones
+        included; and whether there was room for all ties. If not, try again with more room.
     """
-    progress = np.zeros(2, np.int64)
+    progress = np.zeros(3, np.int64)
     threshold = np.full(1, -np.inf, np.float32)
     mismatch = np.empty(8, np.uint64)
     count = bases.shape[0]
@@ -209,8 +211,8 @@ def scan_table(
             tail, tail_entries, entries_per_group, rank, bases, planes, delta, live, excluded,
             limit, slots, scores, progress, threshold, mismatch,
         )  # fmt: skip
-    keep_best(slots, scores, progress[0], limit)
-    return min(progress[0], limit), progress[1]
+    held, _ = cut(slots, scores, progress[0], limit)
+    return held, progress[1], progress[2] == 0
 
 
 @inlined
@@ -304,8 +306,8 @@ def _scan_block(
 ) -> None:
     """Score lanes ``low..high`` of one entry block and keep those above the threshold.
 
-    ``progress`` is (pairs held, entries scored), ``threshold`` (1,) and ``mismatch`` (8,)
-    scratch. (Numbers in arrays of one, because a tuple of arrays, or many values to return,
+    ``progress`` is (pairs held, entries scored, ties lost), ``threshold`` is (1,), ``mismatch``
+    (8,) scratch. (Numbers in arrays of one, because a tuple of arrays, or many values to return,
     cost three times the scan itself in reference counts.)
     """
     words = planes.shape[1]
@@ -325,16 +327,18 @@ def _scan_block(
     for lane in range(low, high):
         along = np.float32(delta) * (full - np.float32(2 * np.int64(mismatch[lane])))
         score = np.float32(base) + (half(a[lane]) + half(f[lane]) * along)
-        if score > threshold[0]:
+        if score >= threshold[0]:
             slot = np.int64(numbers[lane])
             if is_live(live, slot) and not _among(excluded, slot):
                 held = progress[0]
                 slots[held] = numbers[lane]
                 scores[held] = score
                 held += 1
-                if held == 2 * limit:
-                    threshold[0] = keep_best(slots, scores, held, limit)
-                    held = limit
+                if held == slots.shape[0]:
+                    held, threshold[0] = cut(slots, scores, held, limit)
+                    if 4 * held > 3 * slots.shape[0]:
+                        progress[2] = 1  # ties fill the room; the result will not be used
+                        held = limit
                 progress[0] = held
 
 

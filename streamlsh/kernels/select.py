@@ -10,6 +10,9 @@ from streamlsh.kernels.compiling import inlined, kernel
 U32 = NDArray[np.uint32]
 F32 = NDArray[np.float32]
 
+FEW = 64
+"""Up to so many pairs are sorted by insertion."""
+
 
 @inlined
 def keep_best(slots: U32, scores: F32, held: int, limit: int) -> float:
@@ -46,6 +49,49 @@ def keep_best(slots: U32, scores: F32, held: int, limit: int) -> float:
         else:
             break
     return scores[wanted]
+
+
+@inlined
+def cut(slots: U32, scores: F32, held: int, limit: int) -> tuple[int, float]:
+    """Keep the ``limit`` best of the first ``held`` pairs, and all that tie with the last.
+
+    What a cut keeps must not depend on the order in which pairs came, or answers would depend
+    on an index's history; so ties stay or go together.
+
+    Returns:
+        How many pairs are kept, in front, and the lowest score among them (minus infinity if
+        everything fits).
+    """
+    lowest = keep_best(slots, scores, held, limit)
+    if held <= limit:
+        return held, lowest
+    kept = limit
+    for i in range(limit, held):
+        if scores[i] == lowest:
+            scores[kept], scores[i] = scores[i], scores[kept]
+            slots[kept], slots[i] = slots[i], slots[kept]
+            kept += 1
+    return kept, lowest
+
+
+@inlined
+def sort_best_first(slots: U32, scores: F32, held: int) -> None:
+    """Sort the first ``held`` pairs by falling score; usually a dozen, seldom thousands."""
+    if held > FEW:
+        order = np.argsort(-scores[:held], kind="mergesort")
+        scores[:held] = scores[:held][order]
+        slots[:held] = slots[:held][order]
+        return
+    for i in range(1, held):
+        slot = slots[i]
+        score = scores[i]
+        at = i
+        while at > 0 and scores[at - 1] < score:
+            scores[at] = scores[at - 1]
+            slots[at] = slots[at - 1]
+            at -= 1
+        scores[at] = score
+        slots[at] = slot
 
 
 @kernel

@@ -88,11 +88,15 @@ def test_a_scan_of_rows_gives_the_nearest_live_ones_in_order(dim: int, limit: in
         for excluded in (np.zeros(0, np.uint32), some.astype(np.uint32)):
             allowed = store.live.copy()
             allowed[excluded] = False
-            slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
-            held = scan_rows(
+            room = 2 * max(limit, store.end)
+            slots, scores = np.empty(room, np.uint32), np.empty(room, np.float32)
+            held, whole = scan_rows(
                 query, store.end, limit, store.pages, excluded, *store.where(), slots, scores
             )
-            assert held == min(limit, allowed.sum())
+            assert whole
+            wanted = min(limit, allowed.sum())
+            assert held >= wanted
+            assert (scores[wanted - 1 : held] == scores[wanted - 1]).all(), "ties stay together"
             assert allowed[slots[:held]].all()
             assert len(set(slots[:held].tolist())) == held
             np.testing.assert_allclose(scores[:held], cosines[slots[:held]], atol=2e-6)
@@ -118,7 +122,7 @@ def test_candidates_are_cut_by_sketch_then_by_codes_and_scored_exactly(dim: int)
         held = rescore(
             candidates, scores, len(slots), rerank, exact, query, codes, step, *store.where()
         )
-        assert held == min(rerank, exact, len(slots))
+        assert held >= min(rerank, exact, len(slots))
         found = candidates[:held]
         cosines = store.cosines(query)
         np.testing.assert_allclose(scores[:held], cosines[found], atol=2e-6)
@@ -128,7 +132,8 @@ def test_candidates_are_cut_by_sketch_then_by_codes_and_scored_exactly(dim: int)
         stayed = np.isin(by_sketch, found)
         if rerank > exact:
             assert by_codes[~stayed].max() <= by_codes[stayed].min() + 1e-4
-            assert stayed.sum() == exact
+            assert stayed.sum() >= exact
+            assert stayed.sum() == exact or dim == 1, "only in one dimension do codes tie"
 
 
 @pytest.mark.parametrize("dim", [33, 384])

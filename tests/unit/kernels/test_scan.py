@@ -138,10 +138,11 @@ def test_the_best_entries_of_the_probed_buckets_are_kept(
         some = rng.choice(table.entries.slots, min(9, len(table.entries)), replace=False)
         for excluded in (np.zeros(0, np.uint32), np.sort(some).astype(np.uint32)):
             slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
-            held, looked_at = scan_buckets(
+            held, looked_at, whole = scan_buckets(
                 buckets, table.bases[buckets], *table.where(), table.planes, table.delta,
                 table.pages, excluded, limit, slots, scores,
             )  # fmt: skip
+            assert whole
             expected, probed = table.expected(buckets, excluded)
             assert looked_at == probed
             check_best(slots, scores, held, limit, expected)
@@ -157,10 +158,11 @@ def test_the_scan_of_the_first_table_meets_each_of_its_entries_once(
     nothing = np.zeros(0, np.uint32)
     for limit in (1, 40, 5_000):
         slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
-        held, looked_at = scan_table(
+        held, looked_at, whole = scan_table(
             table.bases[:first], *table.where(), table.planes, table.delta, table.pages, nothing,
             limit, slots, scores,
         )  # fmt: skip
+        assert whole
         expected, probed = table.expected(np.arange(first, dtype=np.uint32), nothing)
         assert looked_at == probed
         check_best(slots, scores, held, limit, expected)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlsh.kernels.compiling import kernel
-from streamlsh.kernels.select import keep_best, merge_copies
+from streamlsh.kernels.select import cut, keep_best, merge_copies, sort_best_first
 from tests.unit.kernels import twins
 
 scores_lists = st.lists(st.integers(-5, 5), min_size=1, max_size=40)
@@ -71,3 +71,38 @@ def test_each_slot_stays_once_with_its_best_score_if_it_came_often_enough(
     held = merge_copies(slots, scores, len(pairs), copies)
     assert held == len(expected)
     assert dict(zip(slots[:held].tolist(), scores[:held].tolist(), strict=True)) == expected
+
+
+@kernel
+def cut_at(slots: Any, scores: Any, held: int, limit: int) -> tuple[int, float]:
+    return cut(slots, scores, held, limit)
+
+
+@settings(deadline=None, max_examples=200)
+@given(values=scores_lists, limit=st.integers(1, 45), seed=st.integers(0, 9))
+def test_what_a_cut_keeps_does_not_depend_on_the_order_of_the_input(
+    values: list[int], limit: int, seed: int
+) -> None:
+    held = len(values)
+    order = np.random.default_rng(seed).permutation(held)
+    slots, scores = order.astype(np.uint32), np.array(values, np.float32)[order]
+    kept, lowest = cut_at(slots, scores, held, limit)
+    bound = sorted(values, reverse=True)[min(limit, held) - 1] if held > limit else -np.inf
+    assert lowest == bound
+    assert set(slots[:kept].tolist()) == {i for i, value in enumerate(values) if value >= bound}
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 64, 65, 3_000])
+def test_pairs_are_sorted_by_falling_score(count: int) -> None:
+    slots = np.arange(count + 2, dtype=np.uint32)
+    scores = np.random.default_rng(0).integers(0, 50, count + 2).astype(np.float32)
+    before = scores.copy()
+    sort_pairs(slots, scores, count)
+    assert (np.diff(scores[:count]) <= 0).all()
+    np.testing.assert_array_equal(before[slots], scores)
+    assert slots[count:].tolist() == [count, count + 1]
+
+
+@kernel
+def sort_pairs(slots: Any, scores: Any, held: int) -> None:
+    sort_best_first(slots, scores, held)
