@@ -51,6 +51,7 @@ class IndexConfig:
         seed: what the family's random numbers were drawn from.
         delete_retention: seconds for which the version of a deleted id is remembered, so that
             an older upsert that comes late is known to be stale.
+        block_shift: log2 of the rows of a slot block.
     """
 
     dim: int
@@ -59,6 +60,7 @@ class IndexConfig:
     parameters: dict[str, Any]
     seed: int
     delete_retention: float
+    block_shift: int
 
 
 def check_dim(dim: object) -> None:

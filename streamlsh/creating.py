@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from streamlsh.config import (
 from streamlsh.families.registry import family_named
 from streamlsh.kernels.encode import normalize_rows
 from streamlsh.storage.opening import create_index
+from streamlsh.storage.rows import default_block_shift
 from streamlsh.updates import check_vectors
 
 
@@ -64,12 +66,13 @@ def create(
     check_map_size(map_size)
     check_delete_retention(delete_retention)
     kind = family_named(family or ("hyperplane" if sample is None else "voronoi"))
-    config = IndexConfig(dim, metric, kind.name, {}, seed, float(delete_retention))
+    config = IndexConfig(
+        dim, metric, kind.name, {}, seed, float(delete_retention), default_block_shift(dim)
+    )
     unit = None
     if sample is not None:
         rows = check_vectors(config, sample)
         unit = np.empty_like(rows)
         normalize_rows(rows, unit, np.empty(len(rows), np.float32))
     frozen = kind.fit(dim, seed, unit, parameters)
-    config = IndexConfig(dim, metric, kind.name, frozen.parameters(), seed, float(delete_retention))
-    create_index(path, config, frozen, map_size)
+    create_index(path, replace(config, parameters=frozen.parameters()), frozen, map_size)

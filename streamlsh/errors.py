@@ -38,9 +38,26 @@ Every error carries what was expected and what came, in its message and as attri
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 
 class StreamLSHError(Exception):
     """Root of all errors raised on purpose by streamlsh."""
+
+    def __reduce__(self) -> tuple[Callable[..., StreamLSHError], tuple[Any, ...]]:
+        # By default an error is rebuilt from its message alone, which fails where more is needed.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[StreamLSHError], args: tuple[Any, ...], state: dict[str, Any]
+) -> StreamLSHError:
+    """An error that comes from another process."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidInputError(StreamLSHError, ValueError):

@@ -188,8 +188,9 @@ class Reader:
             with self._lock:
                 index = self._index
                 if index.environment.pid != os.getpid():
-                    index = self._index = open_index(index.environment.path)
-                    self._view = None
+                    index = open_index(index.environment.path)
+                    self._view = None  # its addresses are the parent's
+                    self._index = index
         return index
 
     def _current_view(self, index: Index, transaction: lmdb.Transaction) -> View:

@@ -24,6 +24,9 @@ U32 = NDArray[np.uint32]
 WIDEN = 4
 """How much wider a search looks that has found fewer than k items."""
 MAX_RERANK = 1_000_000
+EXACT_DIM = 16
+"""Up to so many dimensions a row is no longer than its sketch, and says more."""
+EXACT_BELOW = 500_000
 MORE_ROOM = 8
 """How much more room a scan gets that found too many ties for what it had."""
 
@@ -33,7 +36,7 @@ class SearchPlan:
     """What the planner decided.
 
     Attributes:
-        route: ``"tables"`` or ``"scan"``.
+        route: ``"tables"``, ``"scan"`` or ``"exact"``.
         probes: buckets to look into at first.
         copies: tables in which an item must appear.
         rerank: candidates scored by their codes.
@@ -116,6 +119,11 @@ def plan_search(
     exact = k + max(6, k // 2)
     second = max(rerank if rerank is not None else max(120, 6 * k + 60), k)
     wanted = min(k, live) if copies == 1 else 0
+    if probes is None and copies == 1 and family.dim <= EXACT_DIM and live <= EXACT_BELOW:
+        return SearchPlan(
+            "exact", 0, 1, second, exact, 0,
+            f"{family.dim} dimensions are too few for sketches to tell neighbours apart",
+        )  # fmt: skip
     if probes is None and copies == 1 and live <= family.scan_below:
         return SearchPlan(
             "scan", family.buckets // family.tables, 1, second, exact, 0,
@@ -129,16 +137,19 @@ def plan_search(
     )
 
 
-def sketch_search(index: Index, view: View, unit: F32, plan: SearchPlan, excluded: U32) -> Answer:
-    """Search the bucket tables for one unit query.
+def search(index: Index, view: View, unit: F32, k: int, plan: SearchPlan, excluded: U32) -> Answer:
+    """Search for the neighbours of one unit query, the way the planner chose.
 
     Args:
         index: the open index.
         view: of the commit to search.
         unit: (dim,) unit vector.
+        k: neighbours wanted.
         plan: how.
         excluded: sorted slots that may not be returned.
     """
+    if plan.route == "exact":
+        return exact_search(index, view, unit, k, excluded)
     family = index.family
     query = family.query(unit)
     count = plan.probes

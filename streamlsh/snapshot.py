@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lmdb
@@ -16,7 +17,7 @@ from streamlsh.content import content_digest
 from streamlsh.errors import ClosedError, CorruptIndexError, ItemIdError
 from streamlsh.hits import Hits, Item, Plan
 from streamlsh.kernels.encode import normalize_rows
-from streamlsh.search import Answer, check_count, exact_search, plan_search, sketch_search
+from streamlsh.search import Answer, check_count, exact_search, plan_search, search
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import read_rows
 from streamlsh.storage.schema import ID_LENGTH, ITEM, NO_SLOT, NO_VERSION, number_key
@@ -61,29 +62,26 @@ class Snapshot:
         return self._view.state.live
 
     def __contains__(self, item_id: object) -> bool:
-        if not isinstance(item_id, str):
-            return False
-        key = check_id(item_id)
-        with self._lock:
-            self._check_open()
+        try:
+            key = check_id(item_id)
+        except ItemIdError:
+            return False  # what cannot be an id is none
+        with self._turn():
             return self._slot(key) is not None
 
     def get(self, item_id: str) -> Item | None:
         """The item of an id, or ``None``."""
         key = check_id(item_id)
-        with self._lock:
-            self._check_open()
+        with self._turn():
             value = self._transaction.get(key, db=self._index.environment.database("items"))
             return None if value is None else self._item(key, memoryview(value))
 
     def items(self) -> Iterator[Item]:
         """All items, sorted by the UTF-8 of their ids."""
-        with self._lock:
-            self._check_open()
+        with self._turn():
             pairs = iter(self._transaction.cursor(self._index.environment.database("items")))
         while True:
-            with self._lock:
-                self._check_open()
+            with self._turn():
                 pair = next(pairs, None)
                 item = None if pair is None else self._item(bytes(pair[0]), memoryview(pair[1]))
             if pair is None:
@@ -119,10 +117,9 @@ class Snapshot:
         rows, single = self._queries(vectors)
         check_count("k", k, 1, MAX_K)
         plan = plan_search(self._index.family, self._view.state.live, k, match, probes, rerank)
-        with self._lock:
-            self._check_open()
+        with self._turn():
             excluded = self._slots(exclude)
-            answers = [sketch_search(self._index, self._view, row, plan, excluded) for row in rows]
+            answers = [search(self._index, self._view, row, k, plan, excluded) for row in rows]
             return self._hits(answers, k, plan.route, plan.reason, single=single)
 
     def search_ids(
@@ -164,8 +161,7 @@ class Snapshot:
                     mean, k, exclude=[*exclude, *names], match=match, probes=probes, rerank=rerank
                 )
         check_count("k", k, 1, MAX_K)
-        with self._lock:
-            self._check_open()
+        with self._turn():
             return self._hits([], k, "tables", "no such item", single=True)
 
     def exact(self, vectors: ArrayLike, k: int = 10, *, exclude: Iterable[str] = ()) -> Hits:
@@ -181,8 +177,7 @@ class Snapshot:
         """
         rows, single = self._queries(vectors)
         check_count("k", k, 1, MAX_K)
-        with self._lock:
-            self._check_open()
+        with self._turn():
             excluded = self._slots(exclude)
             answers = [exact_search(self._index, self._view, row, k, excluded) for row in rows]
             return self._hits(answers, k, "exact", "asked for", single=single)
@@ -200,14 +195,22 @@ class Snapshot:
         Raises:
             CorruptIndexError: naming the first that is broken.
         """
-        with self._lock:
-            self._check_open()
+        with self._turn():
             return verify_index(self._index, self._transaction)
 
     def close(self) -> None:
         """Let go of the commit."""
         with self._lock:
             self._open = False
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Have the snapshot to oneself, if it is open and this process's own."""
+        if self._index.environment.pid != os.getpid():
+            raise ClosedError("a snapshot does not survive fork(); take one in the child")
+        with self._lock:
+            self._check_open()
+            yield
 
     def _check_open(self) -> None:
         if not self._open:

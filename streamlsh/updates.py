@@ -286,18 +286,20 @@ def _check_tags(tags: object, row: int | None) -> list[str]:
 
 def check_position(position: Position) -> None:
     """Raise ``PositionError`` unless a position can be stored."""
-    stream = position.stream
-    expected = f"a string of 1 to {MAX_ID_BYTES - 4} bytes of UTF-8"
-    try:
-        size = len(stream.encode())
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise PositionError(
-            "stream name is no valid string", expected=expected, received=ascii(stream)[:40]
-        ) from error
-    if not 1 <= size <= MAX_ID_BYTES - 4:
-        raise PositionError(
-            "stream name has a wrong length", expected=expected, received=f"{size} bytes"
-        )
+    for name, text, least in (("stream", position.stream, 1), ("identity", position.identity, 0)):
+        expected = f"a string of {least} to {MAX_ID_BYTES - 4} bytes of UTF-8"
+        try:
+            size = len(text.encode())
+        except (AttributeError, UnicodeEncodeError) as error:
+            raise PositionError(
+                f"{name} of a position is no valid string", expected=expected,
+                received=ascii(text)[:40],
+            ) from error  # fmt: skip
+        if not least <= size <= MAX_ID_BYTES - 4:
+            raise PositionError(
+                f"{name} of a position has a wrong length", expected=expected,
+                received=f"{size} bytes",
+            )  # fmt: skip
     _check_number("partition", position.partition, 31)
     _check_number("offset", position.offset, 63)
 

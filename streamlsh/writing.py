@@ -39,6 +39,19 @@ from streamlsh.updates import (
 
 HASH_ASIDE = 256
 """Vectors from which on hashing is worth a thread of its own."""
+_locks: set[IO[str]] = set()
+"""Lock files of this process's writers."""
+
+
+def _drop_inherited_locks() -> None:
+    """In a forked child: a lock is held as long as any process has its file open."""
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_drop_inherited_locks)
+
 READER_CHECK_COMMITS = 16
 """Every so many commits the slots of dead readers are freed."""
 
@@ -70,7 +83,7 @@ def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writ
             index.environment.resize(map_size)
         return Writer(index, lock)
     except BaseException:
-        lock.close()
+        _unlock(lock)
         index.environment.close()
         raise
 
@@ -157,9 +170,8 @@ class Writer:
                 this call is staged.
         """
         self._check_open()
-        rows = check_vectors(self.config, vectors)
-        if rows is vectors or rows.base is not None:
-            rows = rows.copy()  # the caller may change its array before the commit
+        # Copied, because the caller may change its array before the commit.
+        rows = check_vectors(self.config, vectors).copy()
         count = len(rows)
         for name, values in (("ids", ids), ("versions", versions), ("tags", tags),
                              ("attributes", attributes)):  # fmt: skip
@@ -229,7 +241,7 @@ class Writer:
             if isinstance(update, Upsert):
                 extras = (
                     pack_extras(update.tags, update.attributes, i)
-                    if update.tags or update.attributes is not None
+                    if update.tags != () or update.attributes is not None
                     else b""
                 )
                 staged.append(StagedUpdate(key, row, version, extras))
@@ -287,7 +299,7 @@ class Writer:
             self._closed = True
             self.discard()
             self._hasher.shutdown(cancel_futures=True)
-            self._lock.close()
+            _unlock(self._lock)
             self._index.environment.close()
 
     def __enter__(self) -> Self:
@@ -374,7 +386,13 @@ def _lock(path: Path) -> IO[str]:
     file.truncate(0)
     file.write(f"pid {os.getpid()} on {socket.gethostname()}")
     file.flush()
+    _locks.add(file)
     return file
+
+
+def _unlock(lock: IO[str]) -> None:
+    _locks.discard(lock)
+    lock.close()
 
 
 def _joined(index: Index, parts: list[_Part]) -> tuple[list[StagedUpdate], Prepared]:

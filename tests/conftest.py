@@ -28,3 +28,4 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamlsh.writing.HASH_ASIDE", 4)
     for family in FAMILIES:
         monkeypatch.setattr(f"streamlsh.families.{family}.SCAN_BELOW", 12)
+    monkeypatch.setattr("streamlsh.search.EXACT_DIM", 0)

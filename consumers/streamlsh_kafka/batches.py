@@ -155,10 +155,14 @@ def reason_of(error_class: str) -> str:
 
 def _decode(record: Record, decoder: Decoder) -> Upsert | Delete | DeadLetter:
     try:
-        return decoder(record)
+        update: object = decoder(record)
     except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
         reason = error.reason if isinstance(error, DecodeError) else "decoder-failed"
         return DeadLetter(record, reason, str(error), type(error).__name__)
+    if not isinstance(update, Upsert | Delete):
+        detail = f"the decoder returned {type(update).__name__}, no update"
+        return DeadLetter(record, "decoder-failed", detail, "TypeError")
+    return update
 
 
 def _payload(records: Sequence[Record]) -> int:

@@ -49,7 +49,9 @@ class DeadLetter:
             "timestamp": str(record.timestamp),
         }
         kept = [(name, value or b"") for name, value in record.headers]
-        return kept + [(PREFIX + name, text.encode()) for name, text in added.items()]
+        return kept + [
+            (PREFIX + name, text.encode(errors="replace")) for name, text in added.items()
+        ]
 
 
 class DeadLetters(Protocol):

@@ -19,6 +19,8 @@ from streamlsh_kafka.errors import PoisonRecordError
 from streamlsh_kafka.source import Source, reached
 from streamlsh_kafka.wire import decode_update
 
+REST_SECONDS = 1.0
+"""How long a backlog may keep the observers from their turn at the source."""
 COLLECT_AFTER = 100_000
 """New objects after which the loop's process looks for garbage cycles."""
 
@@ -68,6 +70,10 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """The loop ends."""
+
+
+def _pass_by() -> None:
+    """Do nothing."""
 
 
 def never() -> bool:
@@ -120,19 +126,22 @@ def consume(
         SourceError, ConnectionFailedError: the source cannot be followed.
         FencedError: another writer took the index over.
     """
-    source.start(writer.positions)
-    ends = source.end_offsets() if until_end else None
     summary = Summary()
-    if ends is not None and reached(source.positions(), ends):
-        return summary
+    rested = time.monotonic()
 
     def at_rest() -> None:
+        nonlocal rested
         for observer in observers:
             observer.polled(source)
+        rested = time.monotonic()
 
     following: Batch | None = None
     staged = False
     try:
+        source.start(writer.positions)
+        ends = source.end_offsets() if until_end else None
+        if ends is not None and reached(source.positions(), ends):
+            return summary
         with _few_collections(), Feed(source, bounds or BatchBounds(), decoder, ends) as feed:
             while not (stop_requested() or (feed.exhausted and following is None)):
                 batch = following or feed.take(at_rest)
@@ -145,8 +154,9 @@ def consume(
                     bad = _set_aside(writer, batch, positions, dead_letters)
                     prepared = time.perf_counter()
                     count = writer.staged
-                    if feed.ready():
-                        following = feed.take(at_rest)
+                    # Observers may ask the broker, which no batch in hand should wait for.
+                    if feed.ready() and time.monotonic() - rested < REST_SECONDS:
+                        following = feed.take(_pass_by)
                         following_staged = _stage_ahead(writer, following)
                     report = _commit(writer, batch, positions, count, bad, prepared - started)
                     summary = Summary(
@@ -172,7 +182,8 @@ def _few_collections() -> Iterator[None]:
     usual setting looking at them again and again takes a tenth of the time.
     """
     usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_AFTER, *usual[1:])
+    if usual[0]:  # 0 means never, and stays so
+        gc.set_threshold(COLLECT_AFTER, *usual[1:])
     try:
         yield
     finally:

@@ -73,16 +73,28 @@ class UpdateLogAppender:
             raise
 
     def append(self, entries: Iterable[Entry]) -> int:
-        """Append records durably (one write, one sync); return the offset after the last."""
+        """Append records durably (one write, one sync); return the offset after the last.
+
+        Raises:
+            OSError: nothing of it was appended.
+        """
         now = time.time_ns() // 1_000_000
         frames = []
+        count = 0
         for key, value, headers in entries:
             payload = msgpack.packb([now, key, value, [list(pair) for pair in headers]])
             length = struct.pack("<I", len(payload))
             frames.append(_FRAME.pack(len(payload), zlib.crc32(length), zlib.crc32(payload)))
             frames.append(payload)
-            self.end_offset += 1
-        self._write(b"".join(frames))
+            count += 1
+        size = os.fstat(self._file).st_size
+        try:
+            self._write(b"".join(frames))
+        except OSError:
+            # What was written in part would hide all that comes behind it.
+            os.ftruncate(self._file, size)
+            raise
+        self.end_offset += count
         return self.end_offset
 
     def close(self) -> None:
@@ -182,9 +194,25 @@ class UpdateLogSource:
                 timestamp, key, value, headers = msgpack.unpackb(payload)
                 pairs = [(name, content) for name, content in headers]
                 records.append(RawRecord(self._stream, 0, offset, timestamp, key, value, pairs))
-            if records or time.monotonic() >= deadline:
+            if records:
+                return records
+            if time.monotonic() >= deadline:
+                self._check_file()
                 return records
             time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _check_file(self) -> None:
+        """See that the file that is read is still the one at the path, and not cut short."""
+        with _Cursor(self._path) as now:
+            if now.identity != self._reader.identity:
+                raise TopicRecreatedError(
+                    stream=self._stream, expected=self.identity, received=str(now.identity)
+                )
+            if self._path.stat().st_size < self._reader.byte:
+                now.skip(None)
+                raise OffsetBeyondEndError(
+                    stream=self._stream, partition=0, stored=self._reader.offset, limit=now.offset
+                )
 
     def positions(self) -> Sequence[Position]:
         """The number of the next record to read."""

@@ -90,7 +90,7 @@ def encode_update(
         fields["version"] = update.version
     if update.tags:
         fields["tags"] = list(update.tags)
-    if update.attributes:
+    if update.attributes is not None:
         fields["attributes"] = dict(update.attributes)
     vector = np.ascontiguousarray(update.vector, dtype=_WIRE_FLOAT)
     if encoding == "msgpack":

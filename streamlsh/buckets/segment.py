@@ -20,7 +20,7 @@ from streamlsh.storage.values import fetch
 
 TAIL_ENTRIES = 8192
 """Entries the tail may hold; a commit that brings it above turns it into a segment."""
-MOST_DEAD = 3
+MOST_DEAD = 2
 """Entries held for each live one above which all segments are merged."""
 FAN_OUT = 16
 """Segments of one level that are merged into one of the next. Large, because every segment

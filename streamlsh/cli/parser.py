@@ -299,6 +299,6 @@ def _warm(commands: Commands) -> None:
 Compile everything that is compiled on first use, some twenty seconds, and keep
 it on disk. Put this into an image's build, so that no process waits for it
 later.""",
-        example="streamlsh warm",
+        example="streamlsh warm --json",
         path=False,
     )

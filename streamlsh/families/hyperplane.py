@@ -25,13 +25,13 @@ from streamlsh.kernels.probes import sign_probes
 from streamlsh.kernels.tiles import project_rows, tile_columns
 
 DEFAULT_BITS = 12
-DEFAULT_TABLES = 4
+DEFAULT_TABLES = 3
 DEFAULT_PROBES = 1536
 SCAN_BELOW = 200_000
 """Without a centre, tables need so many candidates (a third of the items at recall 0.95 among
 100,000 sentence embeddings) that a plain scan of the sketches is faster up to here."""
-MAX_BITS = 24
-MAX_BUCKETS = 1 << 24
+MAX_BITS = 16
+MAX_BUCKETS = 1 << 20
 MIN_WIDTH = 256
 MAX_WIDTH = 512
 

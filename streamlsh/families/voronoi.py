@@ -28,6 +28,8 @@ from streamlsh.kernels.tiles import project_rows, tile_columns, tile_points
 
 WIDTH = 256
 HEAD = 128
+MOST_HEAD = 192
+"""Up to so many axes there is no tail: it would spend half of the signs on a few of them."""
 SCAN_BELOW = 20_000
 NEAREST = 16
 SPILL = 1.5
@@ -216,8 +218,8 @@ def _cell_count(wanted: object, rows: int) -> int:
 def _principal_projection(sample: F32, rng: np.random.Generator) -> tuple[F32, F32, int]:
     """(basis, offset, head): rotated principal axes, the projected mean, the head's width.
 
-    Up to 128 axes are all head, spread over the full width: more signs than axes. Axes along
-    which the sample does not vary come last and project what little there is.
+    Up to ``MOST_HEAD`` axes are all head, spread over the full width: more signs than axes. Axes
+    along which the sample does not vary come last and project what little there is.
     """
     rows = sample.astype(np.float64)
     mean = rows.mean(axis=0)
@@ -225,7 +227,7 @@ def _principal_projection(sample: F32, rng: np.random.Generator) -> tuple[F32, F
     _, axes = np.linalg.eigh(rows.T @ rows)
     axes = axes[:, ::-1][:, :WIDTH]
     count = axes.shape[1]
-    if count <= HEAD:
+    if count <= MOST_HEAD:
         head = WIDTH
         basis = axes @ random_frame(rng, count, WIDTH)
     else:

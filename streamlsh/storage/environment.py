@@ -40,7 +40,8 @@ has freed them again."""
 _registry: dict[tuple[int, int], Environment] = {}
 """Open environments by device and inode of their data files, which tell files apart even where
 an index was moved, or another one put in its place."""
-_registry_lock = threading.Lock()
+# Reentrant: the collector may close a forgotten snapshot while this thread holds it.
+_registry_lock = threading.RLock()
 # No child is born while another thread, which it would not have, holds the lock.
 os.register_at_fork(
     before=_registry_lock.acquire,
@@ -138,7 +139,7 @@ class Environment:
                 with self._idle:
                     self._count(thread, -1)
                     try:
-                        self._remap(0, self.map_generation, None)
+                        self._remap(0, self.map_generation, _PATIENCE)
                     finally:
                         self._count(thread, 1)
             except lmdb.Error:

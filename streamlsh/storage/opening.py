@@ -138,7 +138,12 @@ def _load(transaction: lmdb.Transaction, environment: Environment) -> Index:
         {name: _unpack_array(value) for name, value in arrays.items()},
     )
     return Index(
-        environment, config, family, expected, RowLayout.of(config.dim), EntryLayout(family.words)
+        environment,
+        config,
+        family,
+        expected,
+        RowLayout.of(config.dim, config.block_shift),
+        EntryLayout(family.words),
     )
 
 

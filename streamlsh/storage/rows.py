@@ -20,15 +20,27 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.storage.schema import IN_PLACE, LIVE_PAGE_SLOTS, PAD
+from streamlsh.storage.schema import IN_PLACE, PAD
 
 STRIP_SHIFT = 5
 STRIP_ROWS = 1 << STRIP_SHIFT
 _BLOCK_BYTES = 1 << 20
-"""A full block is the largest power of two of rows that fits in so much and in
-one page of the live bitmap, but no less than a strip."""
+"""A full block is the largest power of two of rows that fits in so much, but no less than a strip
+and no more than ``_BLOCK_ROWS``: blocks are emptied as a whole when most of their rows are dead."""
+_BLOCK_ROWS = 1024
 
 F32 = NDArray[np.float32]
+
+
+def default_block_shift(dim: int) -> int:
+    """log2 of the rows of a block, for a new index; an index keeps what it was made with."""
+    row = 4 * dim + _code_width(dim) + 8
+    most = min(_BLOCK_BYTES // row, _BLOCK_ROWS)
+    return max(STRIP_SHIFT, most.bit_length() - 1)
+
+
+def _code_width(dim: int) -> int:
+    return (dim + 31) // 32 * 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +103,9 @@ class RowLayout:
     block_shift: int
 
     @staticmethod
-    def of(dim: int) -> RowLayout:
-        """The layout for a dimension."""
-        code_width = (dim + 31) // 32 * 16
-        row = 4 * dim + code_width + 8
-        most = min(_BLOCK_BYTES // row, LIVE_PAGE_SLOTS)
-        shift = max(STRIP_SHIFT, most.bit_length() - 1)
-        return RowLayout(dim, code_width, shift)
+    def of(dim: int, block_shift: int) -> RowLayout:
+        """The layout for a dimension and a size of blocks."""
+        return RowLayout(dim, _code_width(dim), block_shift)
 
     @property
     def rows_per_block(self) -> int:

@@ -16,7 +16,10 @@ ITEMS = 12_000
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_reader_follows_every_page_of_the_live_bitmap(tmp_path: Path, family: str) -> None:
+def test_a_reader_follows_every_page_of_the_live_bitmap(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamlsh.search.EXACT_DIM", 0)
     path = tmp_path / "index"
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((ITEMS, DIM), dtype=np.float32)

@@ -195,6 +195,10 @@ def test_the_plan_says_which_way_was_taken_and_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with filled(tmp_path / "index") as reader:
+        few = reader.search(QUERY).plan
+        assert few.route == "exact"
+        assert "dimensions are too few" in few.reason
+        monkeypatch.setattr("streamlsh.search.EXACT_DIM", 0)
         scan = reader.search(QUERY).plan
         assert (scan.route, scan.candidates, scan.share) == ("scan", ITEMS, 1.0)
         assert f"{ITEMS} items" in scan.reason

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamlsh.buckets.layout import GROUP_ENTRIES, Entries, EntryLayout
 from streamlsh.buckets.segment import FAN_OUT, TAIL_ENTRIES, Segment, due_merge
 from streamlsh.storage.live import LiveBitmap
-from streamlsh.storage.rows import STRIP_ROWS, RowLayout, Rows
+from streamlsh.storage.rows import STRIP_ROWS, RowLayout, Rows, default_block_shift
 from streamlsh.storage.schema import (
     IN_PLACE,
     LIVE_PAGE_SLOTS,
@@ -63,7 +63,7 @@ def test_entries_can_be_joined_and_taken() -> None:
 
 @pytest.mark.parametrize("dim", [1, 3, 31, 32, 33, 128, 384, 1000, 8192])
 def test_rows_come_back_as_they_were_packed(dim: int) -> None:
-    layout = RowLayout.of(dim)
+    layout = RowLayout.of(dim, default_block_shift(dim))
     assert layout.code_width % 16 == 0
     assert 2 * layout.code_width >= dim
     assert STRIP_ROWS <= layout.rows_per_block <= LIVE_PAGE_SLOTS
