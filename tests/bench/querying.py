@@ -21,15 +21,17 @@ GROUP = "query"
 MEANING = """\
 Held-out vectors, one a call, raw vector in and ids out: `reader.search(v, 10, probes=p)` against
 hnswlib's `knn_query` with one thread. One half of the held-out vectors chooses the smallest `p`
-(and hnswlib's smallest `ef`) that reaches the recall against `reader.exact`; the other half is
-timed and scored, so the recall printed may fall a little to either side of the one aimed at. All
-contestants take turns, each pass over the queries in a new random order after one pass to warm
-up. Further rows: what `reader.search` does when no `probes` are given, the scan of every sketch,
-and the exact scan of every vector."""
+(and hnswlib's smallest `ef`) that reaches the recall against `reader.exact` with 0.01 to spare;
+the other half is timed and scored, and its recall is what is printed. All contestants take turns,
+each pass over the queries in a new random order after one pass to warm up. Further rows: what
+`reader.search` does when no `probes` are given, the scan of every sketch, and the exact scan of
+every vector."""
 
 K = 10
 EXACT_K = 20
 RECALLS = (0.95, 0.98)
+SPARE = 0.01
+"""How much more is asked of the choosing half, so that the other half reaches the recall too."""
 PASSES_A_REPEAT = 4
 EXACT_QUERIES = 20
 MOST_EF = 2_048
@@ -165,7 +167,7 @@ def _truth(bench: Workbench, reader: streamlsh.Reader, vectors: F32) -> Truth:
 
 def _ours(reader: streamlsh.Reader, truth: Truth, recall: float) -> Contestant | None:
     def reached(probes: int) -> bool:
-        return truth.recall(lambda query: _search(reader, probes, query).ids) >= recall
+        return truth.recall(lambda query: _search(reader, probes, query).ids) >= recall + SPARE
 
     probes = smallest(1, reader.info()["family"]["buckets"], reached)
     if probes is None:
@@ -182,7 +184,7 @@ def _peer(graph: Any, dataset: Dataset, truth: Truth, recall: float) -> Contesta
 
     def reached(ef: int) -> bool:
         graph.set_ef(ef)
-        return truth.recall(lambda query: names(ask(query))) >= recall
+        return truth.recall(lambda query: names(ask(query))) >= recall + SPARE
 
     @contextmanager
     def around(ef: int) -> Iterator[None]:
