@@ -124,7 +124,7 @@ class SampleError(InvalidInputError):
 
 
 class PositionError(InvalidInputError):
-    """A source position cannot be stored, or would move backwards."""
+    """A source position cannot be stored."""
 
 
 class IndexPathError(StreamLSHError):

@@ -31,6 +31,8 @@ from streamlsh.storage.schema import DATABASES
 
 MAX_READERS = 1024
 """Reader slots in the lock file: one for each thread with an open transaction."""
+PAGE_BYTES = 4096
+"""Size of a page that the layout of values counts on; see ``schema.IN_PLACE``."""
 _PATIENCE = 10.0
 """Seconds to wait for the transactions of this process to end before the map is resized."""
 _LOOSE_PAGES = 16
@@ -61,6 +63,12 @@ class Environment:
     """
 
     def __init__(self, path: Path, handle: lmdb.Environment) -> None:
+        page = handle.stat()["psize"]
+        if page != PAGE_BYTES:
+            raise StorageError(
+                f"{path} has pages of {page} bytes; on machines whose pages are not {PAGE_BYTES} "
+                "bytes, values that readers use in place would move"
+            )
         self.path = path
         self.pid = os.getpid()
         self.map_generation = 0

@@ -144,3 +144,16 @@ def test_a_map_that_an_index_cannot_have_is_an_error_and_leaves_the_place_free(
     streamlsh.create(tmp_path / "index", dim=512)
     with streamlsh.open(tmp_path / "index") as reader:
         assert len(reader) == 0
+
+
+def test_other_pages_than_the_layout_counts_on_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamlsh.create(tmp_path / "index", dim=DIM)
+    monkeypatch.setattr("streamlsh.storage.environment.PAGE_BYTES", 16_384)
+    with pytest.raises(StorageError, match="pages of 4096 bytes"):
+        streamlsh.create(tmp_path / "new", dim=DIM)
+    with pytest.raises(StorageError, match="pages of 4096 bytes"):
+        streamlsh.open(tmp_path / "index")
+    monkeypatch.undo()
+    streamlsh.create(tmp_path / "new", dim=DIM)
