@@ -398,15 +398,18 @@ def _unlock(lock: IO[str]) -> None:
 def _joined(index: Index, parts: list[_Part]) -> tuple[list[StagedUpdate], Prepared]:
     """The parts' updates as one list, and the vectors that their rows count."""
     updates: list[StagedUpdate] = []
-    vectors = [prepare(index, np.zeros((0, index.config.dim), np.float32))]
+    vectors: list[Prepared] = []
     rows = 0
     for part in parts:
-        first = rows
         updates += (
-            [u if u.row is None else replace(u, row=u.row + first) for u in part.updates]
-            if first
+            [u if u.row is None else replace(u, row=u.row + rows) for u in part.updates]
+            if rows
             else part.updates
         )
-        vectors.append(part.prepared.result())
-        rows += len(vectors[-1])
-    return updates, Prepared.joined([v for v in vectors if len(v)] or vectors)
+        prepared = part.prepared.result()
+        if len(prepared):
+            vectors.append(prepared)
+            rows += len(prepared)
+    if not vectors:
+        vectors = [prepare(index, np.zeros((0, index.config.dim), np.float32))]
+    return updates, Prepared.joined(vectors)

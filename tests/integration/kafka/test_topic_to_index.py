@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 
 import streamlsh
@@ -22,8 +20,6 @@ from streamlsh_kafka import (
     Connection,
     GroupMirror,
     KafkaSource,
-    Observer,
-    consume,
     encode_update,
     new_producer,
 )
@@ -31,52 +27,16 @@ from streamlsh_kafka.loop import BatchReport
 from streamlsh_kafka.source import Source
 from streamlsh_kafka.testing import Broker, ConsumerProcess
 from streamlsh_kafka.testing.fixtures import TopicFactory
+from tests.integration.kafka.topics import (
+    DIM,
+    catch_up,
+    item,
+    produce,
+    send,
+    wait_until,
+)
 
 pytestmark = pytest.mark.broker
-DIM = 8
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Connection:
-    return Connection(broker.bootstrap_servers)
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Path:
-    path = tmp_path / "items.lsh"
-    streamlsh.create(path, dim=DIM, metric="cosine", bits=4, tables=2)
-    return path
-
-
-def item(name: str, value: float = 1.0) -> Upsert:
-    return Upsert(name, np.full(DIM, value, np.float32))
-
-
-def produce(
-    producer: KafkaProducer,
-    topic: str,
-    updates: Iterable[Upsert | Delete],
-    encoding: str = "msgpack",
-) -> None:
-    for update in updates:
-        key, value, headers = encode_update(update, encoding=encoding)
-        producer.send(topic, key=key, value=value, headers=headers)
-    producer.flush(30)
-
-
-def send(connection: Connection, topic: str, *updates: Upsert | Delete) -> None:
-    with closing(new_producer(connection)) as producer:
-        produce(producer, topic, updates)
-
-
-def catch_up(
-    connection: Connection, topic: str, index: Path, observers: Iterable[Observer] = ()
-) -> int:
-    with (
-        streamlsh.writer(index) as writer,
-        closing(KafkaSource(connection, topic)) as source,
-    ):
-        return consume(writer, source, until_end=True, observers=list(observers)).records
 
 
 def contents(index: Path) -> dict[str, float]:
@@ -239,7 +199,7 @@ def test_the_offsets_are_mirrored_to_a_group_for_lag_tools(
     topic = make_topic()
     group = f"g-{uuid.uuid4().hex}"
     send(connection, topic, item("a"), item("b"))
-    catch_up(connection, topic, index, [GroupMirror(connection, group)])
+    catch_up(connection, topic, index, observers=[GroupMirror(connection, group)])
     mirrored = admin.list_group_offsets({group: None})[group]
     assert {tp.partition: entry.offset for tp, entry in mirrored.items()} == {0: 2}
 
@@ -250,10 +210,10 @@ def test_the_mirror_is_never_read_back(
     topic = make_topic()
     group = f"g-{uuid.uuid4().hex}"
     send(connection, topic, item("a"))
-    catch_up(connection, topic, index, [GroupMirror(connection, group)])
+    catch_up(connection, topic, index, observers=[GroupMirror(connection, group)])
     fresh = tmp_path / "fresh.lsh"
     streamlsh.create(fresh, dim=DIM, metric="cosine", bits=4, tables=2)
-    assert catch_up(connection, topic, fresh, [GroupMirror(connection, group)]) == 1
+    assert catch_up(connection, topic, fresh, observers=[GroupMirror(connection, group)]) == 1
 
 
 def test_a_backlog_is_committed_in_large_batches(
@@ -273,13 +233,6 @@ def test_a_backlog_is_committed_in_large_batches(
         def close(self) -> None:
             pass
 
-    catch_up(connection, topic, index, [Watch()])
+    catch_up(connection, topic, index, observers=[Watch()])
     assert sum(report.records for report in reports) == 5_000
     assert max(report.records for report in reports) >= 1_000
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
