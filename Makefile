@@ -10,10 +10,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	>/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench docs docs-cli clean
+.PHONY: help setup demo test test-portable check format bench bench-full docs docs-cli clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Virtual environment in .venv with every extra (the others call it)
 	@:
@@ -42,6 +42,11 @@ demo: setup ## The whole story on real data, from a topic to answers, in under t
 test: setup ## Every test; ARGS='-k name' picks some
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-portable: setup ## The kernels' tests, compiled for x86 processors without AVX-512
+	@cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; \
+		NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= NUMBA_CACHE_DIR="$$cache" \
+		$(BIN)/python -m pytest tests/unit/kernels $(ARGS)
+
 check: setup ## Format, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -53,6 +58,9 @@ format: setup ## Format the code and apply the lint's safe fixes
 
 bench: setup ## The figures; DATA=folder for your own vectors instead of the shipped sample
 	@$(BIN)/python -m tests.bench $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+bench-full: setup ## The same with every peer and curve, up to an hour; writes docs/benchmarks.md
+	@$(BIN)/python -m tests.bench --full --write-docs $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 docs: setup ## The site, from docs/ into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

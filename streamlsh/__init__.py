@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streamlsh.calibrating import calibrate
+    from streamlsh.calibration import Calibration
     from streamlsh.config import IndexConfig
     from streamlsh.creating import create
     from streamlsh.errors import StreamLSHError
@@ -20,14 +22,18 @@ if TYPE_CHECKING:
     from streamlsh.reading import Reader
     from streamlsh.reading import open_reader as open  # noqa: A004 - what the library calls it
     from streamlsh.snapshot import Snapshot
-    from streamlsh.updates import CommitResult, Delete, Position, Upsert, validate_update
+    from streamlsh.tuning.choosing import tune
+    from streamlsh.tuning.report import TuneReport
+    from streamlsh.updates import CommitResult, Delete, Position, Upsert, Upserts, validate_update
+    from streamlsh.upgrading import upgrade
     from streamlsh.verifying import VerifyReport
     from streamlsh.warming import warm
-    from streamlsh.writing import Writer, writer
+    from streamlsh.writing import PreparedUpdates, Writer, writer
 
     __version__: str
 
 __all__ = [
+    "Calibration",
     "CommitResult",
     "Delete",
     "Hits",
@@ -35,20 +41,27 @@ __all__ = [
     "Item",
     "Plan",
     "Position",
+    "PreparedUpdates",
     "Reader",
     "Snapshot",
     "StreamLSHError",
+    "TuneReport",
     "Upsert",
+    "Upserts",
     "VerifyReport",
     "Writer",
+    "calibrate",
     "create",
     "open",
+    "tune",
+    "upgrade",
     "validate_update",
     "warm",
     "writer",
 ]
 
 _SOURCES = {
+    "Calibration": "calibration",
     "CommitResult": "updates",
     "Delete": "updates",
     "Hits": "hits",
@@ -56,14 +69,20 @@ _SOURCES = {
     "Item": "hits",
     "Plan": "hits",
     "Position": "updates",
+    "PreparedUpdates": "writing",
     "Reader": "reading",
     "Snapshot": "snapshot",
     "StreamLSHError": "errors",
+    "TuneReport": "tuning.report",
     "Upsert": "updates",
+    "Upserts": "updates",
     "VerifyReport": "verifying",
     "Writer": "writing",
+    "calibrate": "calibrating",
     "create": "creating",
     "open": "reading",
+    "tune": "tuning.choosing",
+    "upgrade": "upgrading",
     "validate_update": "updates",
     "warm": "warming",
     "writer": "writing",

@@ -16,11 +16,11 @@ from streamlsh.errors import FencedError, SlotsExhaustedError
 from streamlsh.preparing import Prepared, prepare
 from streamlsh.staging import STORED, ItemChange, StagedUpdate, StoredItem, resolve
 from streamlsh.storage.live import LiveBitmap
+from streamlsh.storage.names import Names
 from streamlsh.storage.opening import Index
-from streamlsh.storage.placing import append_rows, read_rows
+from streamlsh.storage.placing import append_rows, delete_block, read_block_names, read_rows
 from streamlsh.storage.positions import read_positions, write_positions
 from streamlsh.storage.schema import (
-    ID_LENGTH,
     ITEM,
     MARKER,
     NO_SLOT,
@@ -30,7 +30,7 @@ from streamlsh.storage.schema import (
     number_key,
 )
 from streamlsh.storage.state import State, read_state
-from streamlsh.storage.values import fetch
+from streamlsh.storage.tags import TagChanges
 from streamlsh.updates import CommitResult, Position
 
 F32 = NDArray[np.float32]
@@ -57,7 +57,7 @@ def commit_batch(
     4. Append the new vectors, hashed already, at new slots.
     5. Turn the live bits of the new slots on and those of replaced and deleted items off.
     6. Add the new entries to the tail, or make a segment of it; merge a full tier.
-    7. Write ids, delete markers, positions and the state.
+    7. Write ids, tags, delete markers, positions and the state.
     8. Commit: LMDB writes the pages, syncs, then its meta page, which makes all of it visible
        and durable at once. An error before this leaves the last commit as it was.
 
@@ -123,9 +123,11 @@ class _Batch:
         self._snapshot = snapshot
         self._state = state
         self._items = index.environment.database("items")
-        self._slots = index.environment.database("slots")
+        self._extras = index.environment.database("extras")
         self._expiry = index.environment.database("expiry")
         self._live = LiveBitmap(snapshot, index.environment.database("live"))
+        self._tags = index.environment.database("tags")
+        self._tag_changes = TagChanges()
 
     def stored_items(self, keys: set[bytes]) -> dict[bytes, StoredItem]:
         """What the index holds of ids; those it knows nothing of are left out."""
@@ -136,9 +138,8 @@ class _Batch:
                 if slot == NO_SLOT:
                     found[bytes(key)] = StoredItem(version=version, marker=True)
                 else:
-                    record = bytes(fetch(self._snapshot, self._slots, number_key(slot)))
-                    extras = record[ID_LENGTH.size + len(key) :]
-                    found[bytes(key)] = StoredItem(slot, version, extras)
+                    extras = self._snapshot.get(number_key(slot), b"", db=self._extras)
+                    found[bytes(key)] = StoredItem(slot, version, bytes(extras))
         return found
 
     def stored_vector(self, slot: int) -> F32:
@@ -162,15 +163,16 @@ class _Batch:
         if moved:
             new = Prepared.joined([new, prepare(self._index, np.array(list(moved.values())))])
         slots = {key: state.slot_end + i for i, key in enumerate([*fresh, *moved])}
-        self._append(new)
+        self._append(new, [*slots])
         for key, stored in self.stored_items(moved.keys() - changes.keys()).items():
             changes[key] = ItemChange(stored, True, STORED, stored.version, stored.extras)
         self._write_markers(self._write_items(changes, slots))
+        self._tag_changes.write(self._transaction, self._snapshot, self._tags)
         state.live += sum(c.present - (c.stored.slot != NO_SLOT) for c in changes.values())
         state.live_stamps = self._live.write(self._transaction, state.live_stamps, state.commit)
 
-    def _append(self, new: Prepared) -> None:
-        """Store new rows at the next slots, and their entries."""
+    def _append(self, new: Prepared, ids: list[bytes]) -> None:
+        """Store new rows, of the items of these ids, at the next slots, and their entries."""
         count = len(new)
         if not count:
             return
@@ -182,34 +184,36 @@ class _Batch:
             )
         append_rows(
             self._transaction, self._snapshot, index.environment, index.rows, state.slot_end,
-            new.rows,
+            new.rows, Names(ids),
         )  # fmt: skip
         slots = np.arange(state.slot_end, state.slot_end + count, dtype=np.uint32)
         self._live.switch_on(slots)
         state.slot_end += count
         add_entries(
-            self._transaction, self._snapshot, index.environment, index.entries,
-            index.rows.chunk_bytes, state, self._live, state.live * index.family.assignments,
-            new.encoded.entries(slots),
+            self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes, state,
+            self._live, state.live * index.family.assignments, new.encoded.entries(slots),
         )  # fmt: skip
 
     def _write_items(
         self, changes: dict[bytes, ItemChange], slots: dict[bytes, int]
     ) -> list[bytes]:
-        """Write ids and slot records; the ids of which a marker must be kept."""
+        """Write ids and extras, note changed tags; the ids of which to keep a marker."""
         markers = []
         items: list[tuple[bytes, bytes]] = []
-        records: list[tuple[bytes, bytes]] = []
+        extras: list[tuple[bytes, bytes]] = []
         for key, change in changes.items():
             stored = change.stored
             if change.present:
                 slot = slots.get(key, stored.slot)
-                record = slot != stored.slot or change.extras != stored.extras
-                if record or change.version != stored.version:
+                if slot != stored.slot or change.version != stored.version:
                     items.append((key, ITEM.pack(slot, change.version)))
-                if record:
-                    value = ID_LENGTH.pack(len(key)) + key + change.extras
-                    records.append((number_key(slot), value))
+                before = stored.extras if slot == stored.slot else b""
+                if before != change.extras:
+                    self._tag_changes.replace(slot, before, change.extras)
+                    if change.extras:
+                        extras.append((number_key(slot), change.extras))
+                    else:
+                        self._transaction.delete(number_key(slot), db=self._extras)
             elif change.version != NO_VERSION:
                 if not stored.marker or change.version != stored.version:
                     markers.append(key)
@@ -218,7 +222,7 @@ class _Batch:
             elif stored.slot != NO_SLOT:
                 self._transaction.delete(key, db=self._items)
         # In order of keys, neighbours share a page; and one call spares the interpreter many.
-        for database, values in ((self._items, items), (self._slots, records)):
+        for database, values in ((self._items, items), (self._extras, extras)):
             with self._transaction.cursor(database) as cursor:
                 cursor.putmulti(sorted(values))
         return markers
@@ -283,17 +287,18 @@ class _Batch:
         return moved
 
     def _empty_block(self, number: int, capacity: int) -> dict[bytes, F32]:
-        """Free one full slot block and its slots' records; the live rows' vectors, by id."""
+        """Free one full slot block with its names, extras and tags; the live rows, by id."""
         slots = np.arange(capacity, dtype=np.uint32) + np.uint32(number * capacity)
         live = self._live.test(slots)
-        moved = {}
-        for slot, current in zip(slots.tolist(), live.tolist(), strict=True):
-            if current:
-                record = bytes(fetch(self._snapshot, self._slots, number_key(slot)))
-                (length,) = ID_LENGTH.unpack_from(record)
-                key = record[ID_LENGTH.size : ID_LENGTH.size + length]
-                moved[key] = self.stored_vector(slot)
-            self._transaction.delete(number_key(slot), db=self._slots)
+        keys = [number_key(slot) for slot in slots.tolist()]
+        with self._snapshot.cursor(self._extras) as cursor:
+            for key, extras in cursor.getmulti(keys):
+                self._tag_changes.replace(int.from_bytes(key, "big"), bytes(extras), b"")
+                self._transaction.delete(key, db=self._extras)
+        index = self._index
+        names = read_block_names(self._snapshot, index.environment, index.rows, number)
+        rows, _ = read_rows(self._snapshot, index.environment, index.rows, int(slots[0]))
+        moved = {names[row]: rows.vectors[row] for row in np.flatnonzero(live).tolist()}
         self._live.switch_off(slots[live])
-        self._transaction.delete(number_key(number), db=self._index.environment.database("blocks"))
+        delete_block(self._transaction, index.environment, number)
         return moved

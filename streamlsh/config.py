@@ -19,6 +19,10 @@ MIN_LENGTH = 1e-18
 MAX_LENGTH = 1e18
 MAX_TAGS = 64
 MAX_TAG_BYTES = 128
+MAX_FILTER_ELEMENTS = 64
+"""Most elements of a filter by tags."""
+MAX_FILTER_ALTERNATIVES = 64
+"""Most alternative tags of one element of a filter."""
 MAX_ATTRIBUTE_BYTES = 64 * 1024
 """Largest size of an item's attributes once packed with msgpack."""
 MAX_ATTRIBUTE_DEPTH = 32
@@ -35,8 +39,8 @@ MAX_SEED = 2**63 - 1
 DEFAULT_DELETE_RETENTION = 7 * 86_400.0
 """Seconds for which the version of a deleted id is remembered."""
 
-METRICS = ("cosine",)
-"""Metrics an index can be created with."""
+METRICS = ("cosine", "inner_product", "euclidean")
+"""Metrics an index can be created with, by the numbers that ``kernels.where`` gives them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@
     │   ├── IndexExistsError (FileExistsError)
     │   └── NetworkFilesystemError
     ├── IndexContentError                   the file is there, but cannot be trusted
+    │   ├── OlderFormatError                written by an earlier version: upgrade it
+    │   ├── CurrentFormatError              there is nothing to upgrade
     │   ├── NewerFormatError                written by a later version of streamlsh
     │   ├── FamilyDigestError               damaged or foreign family or configuration
     │   └── CorruptIndexError               an invariant of the file is broken
@@ -163,6 +165,14 @@ class IndexContentError(StreamLSHError):
         super().__init__(f"{message}: expected {expected}, received {received}")
         self.expected = expected
         self.received = received
+
+
+class OlderFormatError(IndexContentError):
+    """The index was written by an earlier version of streamlsh; ``upgrade`` makes a copy."""
+
+
+class CurrentFormatError(IndexContentError):
+    """The index that was to be upgraded has no older format."""
 
 
 class NewerFormatError(IndexContentError):

@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 from streamlsh.updates import Position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs a query a microsecond and protects little
 class Plan:
     """How a query was answered.
 
     Attributes:
-        route: ``"tables"`` (probed buckets), ``"scan"`` (the sketches of all items) or
-            ``"exact"`` (all vectors).
+        route: ``"tables"`` (probed buckets), ``"scan"`` (the sketches of all items),
+            ``"exact"`` (all vectors) or ``"none"`` (nothing to search for).
         probes: buckets that were looked into, the mean over a batch.
         candidates: entries or rows that were scored, copies of an item and dead ones included,
             the mean over a batch.
         share: candidates over live items, at most 1.
+        dropped: candidates that were passed over because they tied with one that was kept, as
+            the copies of one vector do, the mean over a batch. Of those that tie, the first by
+            id stay.
+        recall: what calibration promises, ``None`` where nothing was measured.
         reason: why this route was taken.
     """
 
@@ -30,16 +34,19 @@ class Plan:
     probes: float
     candidates: float
     share: float
+    dropped: float
+    recall: float | None
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hits:
     """Neighbours of one vector, or of many.
 
     Attributes:
         ids: the neighbours' ids, best first; a list of lists for a batch.
-        scores: float32 cosine similarities, (hits,); a list of such arrays for a batch. Equal
+        scores: float32 in the metric's natural form (cosine similarity, inner product or
+            Euclidean distance), (hits,); a list of such arrays for a batch. Equal
             scores are ordered by id.
         commit: number of the commit that was looked at.
         positions: the source positions that this commit reflects, by (stream, partition).

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import lmdb
+import numpy as np
+from numpy.typing import NDArray
 
+from streamlsh.buckets.layout import WORDS
+from streamlsh.buckets.segment import read_directory
+from streamlsh.buckets.tail import read_tail
+from streamlsh.calibration import Calibration
+from streamlsh.families.base import Family
+from streamlsh.planning import Request, plan_search
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.schema import FORMAT_VERSION
-from streamlsh.storage.state import read_state
+from streamlsh.storage.state import State, read_calibration, read_state
+from streamlsh.tuning.occupancy import counted
+
+FULLEST = 3
+"""The fullest buckets of a table that are named."""
+RECALLS = (0.9, 0.95, 0.98, 0.99)
+"""Recalls of which is said how they would be reached."""
+NEIGHBOURS = 10
+"""For so many neighbours."""
 
 
 def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
@@ -19,6 +38,7 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
     used, reserved = environment.map_used()
     capacity = index.rows.rows_per_block
     blocks = transaction.stat(environment.database("blocks"))["entries"]
+    calibration = read_calibration(transaction, environment.database("meta"))
     return {
         "path": str(environment.path),
         "format": FORMAT_VERSION,
@@ -30,7 +50,7 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
             "tables": family.tables,
             "buckets": family.buckets,
             "assignments": family.assignments,
-            "sketch_bits": 64 * family.words,
+            "sketch_bits": 64 * WORDS,
             "parameters": config.parameters,
             "digest": index.family_digest.hex(),
         },
@@ -48,6 +68,9 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
             {"number": s.number, "entries": s.entries, "occupied_buckets": s.codes}
             for s in state.segments
         ],
+        "occupancy": _occupancy(index, transaction, state),
+        "calibration": None if calibration is None else _calibration(calibration, state.live),
+        "plans": [_plan(family, state.live, recall, calibration) for recall in RECALLS],
         "positions": [
             {
                 "stream": p.stream,
@@ -63,4 +86,101 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
             "raw_vectors": 4 * config.dim * state.live,
         },
         "readers": environment.readers(),
+    }
+
+
+def _occupancy(index: Index, transaction: lmdb.Transaction, state: State) -> dict[str, Any]:
+    """How full the buckets are, table by table.
+
+    From the segments' directories and the tail, so entries of dead slots count until a merge
+    leaves them behind.
+    """
+    family = index.family
+    codes, sizes = _bucket_sizes(index, transaction, state)
+    outside = 0
+    if family.overflow is not None:
+        outside = int(sizes[codes == family.overflow].sum())
+        codes, sizes = codes[codes != family.overflow], sizes[codes != family.overflow]
+    each = (family.buckets - (family.overflow is not None)) // family.tables
+    ends = np.searchsorted(codes, each * np.arange(family.tables + 1, dtype=np.int64))
+    return {
+        "overflow_entries": None if family.overflow is None else outside,
+        "tables": [
+            _table(table, each, codes[first:end], sizes[first:end])
+            for table, (first, end) in enumerate(pairwise(ends))
+        ],
+    }
+
+
+def _bucket_sizes(
+    index: Index, transaction: lmdb.Transaction, state: State
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The sorted numbers of all occupied buckets, and how many entries each holds."""
+    environment = index.environment
+    tail = read_tail(transaction, environment.database("tail"), state.tail_entries)
+    codes = [group.buckets for group in tail]
+    sizes: list[NDArray[np.int64]] = [np.ones(len(group), np.int64) for group in tail]
+    for segment in state.segments:
+        occupied, starts = read_directory(transaction, environment.database("segments"), segment)
+        codes.append(occupied)
+        sizes.append(starts[1:].astype(np.int64) - starts[:-1])
+    if not codes:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    numbers, entries = np.concatenate(codes), np.concatenate(sizes)
+    order = np.argsort(numbers, kind="stable")  # quick on runs that are sorted already
+    numbers, entries = numbers[order], entries[order]
+    first = np.flatnonzero(np.diff(numbers, prepend=numbers[0] ^ np.uint32(1)))
+    return numbers[first].astype(np.int64), np.add.reduceat(entries, first)
+
+
+def _table(
+    table: int, buckets: int, codes: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> dict[str, Any]:
+    """One table's buckets; of those equally full the one with the lower number comes first."""
+    held = counted(sizes, buckets)
+    entries = int(sizes.sum())
+    fullest = np.argsort(-sizes, kind="stable")[:FULLEST]  # codes are sorted
+    return {
+        "table": table,
+        "entries": entries,
+        **asdict(held),
+        "largest_share": held.largest / entries if entries else 0.0,
+        "fullest": [{"bucket": int(codes[i]), "entries": int(sizes[i])} for i in fullest],
+    }
+
+
+def _calibration(calibration: Calibration, live: int) -> dict[str, Any]:
+    """What was measured, with what it costs now that there are ``live`` items."""
+    return {
+        "items": calibration.items,
+        "queries": calibration.queries,
+        "source": calibration.source,
+        "settings": [
+            {
+                "k": k,
+                "probes": setting.probes,
+                "reach": setting.reach if math.isfinite(setting.reach) else None,
+                "rerank": setting.rerank,
+                "recall": setting.recall,
+                "candidates": setting.entries,
+                "microseconds": calibration.cost(setting, live),
+            }
+            for k, group in sorted(calibration.settings.items())
+            for setting in group
+        ],
+    }
+
+
+def _plan(
+    family: Family, live: int, recall: float, calibration: Calibration | None
+) -> dict[str, Any]:
+    """What the planner does now for a recall."""
+    plan = plan_search(family, live, live, Request(NEIGHBOURS, recall), calibration)
+    return {
+        "recall": recall,
+        "route": plan.route,
+        "probes": plan.probes if plan.route == "tables" else None,
+        "rerank": plan.rerank,
+        "promised": plan.recall,
+        "reason": plan.reason,
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamlsh.families.base import Encoded
 from streamlsh.kernels.encode import nibble_rows, normalize_rows
+from streamlsh.metrics import hashed_rows
 from streamlsh.storage.opening import Index
 from streamlsh.storage.rows import Rows
 
@@ -58,4 +59,5 @@ def prepare(index: Index, vectors: NDArray[np.float32]) -> Prepared:
     codes = np.empty((count, index.rows.code_width), np.uint8)
     step = np.empty(count, np.float32)
     nibble_rows(unit, codes, step)
-    return Prepared(Rows(vectors, codes, step, inverse_norm), index.family.encode(unit))
+    rows = Rows(vectors, codes, step, inverse_norm)
+    return Prepared(rows, index.family.encode(hashed_rows(index.config.metric, vectors, unit)))

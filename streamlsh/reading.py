@@ -12,10 +12,13 @@ from typing import Any, Self
 import lmdb
 from numpy.typing import ArrayLike
 
+from streamlsh.asking import ask
 from streamlsh.config import IndexConfig
 from streamlsh.errors import ClosedError
+from streamlsh.filtering import Tags
 from streamlsh.hits import Hits, Item
 from streamlsh.information import describe
+from streamlsh.planning import Request
 from streamlsh.snapshot import Snapshot
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.updates import Position
@@ -108,22 +111,28 @@ class Reader:
         vectors: ArrayLike,
         k: int = 10,
         *,
+        recall: float | None = None,
+        tags: Tags = (),
         exclude: Iterable[str] = (),
         match: int | str = "any",
         probes: int | None = None,
         rerank: int | None = None,
+        threads: int = 1,
     ) -> Hits:
         """The items most similar to a vector, or to each of many; see ``Snapshot.search``."""
-        with self.snapshot() as snapshot:
-            return snapshot.search(
-                vectors, k, exclude=exclude, match=match, probes=probes, rerank=rerank
-            )
+        request = Request(k, recall, match, probes, rerank)
+        index = self._current_index()
+        with index.environment.read() as transaction:
+            view = self._current_view(index, transaction)
+            return ask(index, transaction, view, vectors, request, tags, exclude, threads)
 
     def search_ids(
         self,
         ids: str | Sequence[str],
         k: int = 10,
         *,
+        recall: float | None = None,
+        tags: Tags = (),
         exclude: Iterable[str] = (),
         match: int | str = "any",
         probes: int | None = None,
@@ -132,13 +141,21 @@ class Reader:
         """The items most similar to an item, or to several; see ``Snapshot.search_ids``."""
         with self.snapshot() as snapshot:
             return snapshot.search_ids(
-                ids, k, exclude=exclude, match=match, probes=probes, rerank=rerank
-            )
+                ids, k, recall=recall, tags=tags, exclude=exclude, match=match, probes=probes,
+                rerank=rerank,
+            )  # fmt: skip
 
-    def exact(self, vectors: ArrayLike, k: int = 10, *, exclude: Iterable[str] = ()) -> Hits:
+    def exact(
+        self,
+        vectors: ArrayLike,
+        k: int = 10,
+        *,
+        tags: Tags = (),
+        exclude: Iterable[str] = (),
+    ) -> Hits:
         """The most similar items by a scan of every vector; see ``Snapshot.exact``."""
         with self.snapshot() as snapshot:
-            return snapshot.exact(vectors, k, exclude=exclude)
+            return snapshot.exact(vectors, k, tags=tags, exclude=exclude)
 
     def digest(self) -> str:
         """Hash of the content of the latest commit; see ``Snapshot.digest``."""

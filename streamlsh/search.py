@@ -2,254 +2,153 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import GROUP_ENTRIES
-from streamlsh.errors import InvalidInputError
-from streamlsh.families.base import Family, Probes, Query
-from streamlsh.kernels.encode import query_bytes
-from streamlsh.kernels.rerank import rescore, scan_rows
-from streamlsh.kernels.scan import count_entries, scan_buckets, scan_table
-from streamlsh.kernels.select import merge_copies
+from streamlsh.families.base import Probed
+from streamlsh.kernels.answer import answer_queries
+from streamlsh.kernels.rerank import scan_rows
+from streamlsh.planning import SearchPlan
 from streamlsh.storage.opening import Index
-from streamlsh.storage.rows import STRIP_SHIFT
 from streamlsh.view import View
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
 WIDEN = 4
 """How much wider a search looks that has found fewer than k items."""
-MAX_RERANK = 1_000_000
-EXACT_DIM = 16
-"""Up to so many dimensions a row is no longer than its sketch, and says more."""
-EXACT_BELOW = 500_000
-MORE_ROOM = 8
-"""How much more room a scan gets that found too many ties for what it had."""
+MAX_THREADS = 256
+TOGETHER = 64
+"""Queries that go through the kernels in one call: what lies between stays in the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
-    """What the planner decided.
+class Answer(NamedTuple):
+    """Neighbours of many queries, by slot.
 
     Attributes:
-        route: ``"tables"``, ``"scan"`` or ``"exact"``.
-        probes: buckets to look into at first.
-        copies: tables in which an item must appear.
-        rerank: candidates scored by their codes.
-        exact: candidates scored by their vectors.
-        wanted: how many hits to widen the search for, 0 for never.
-        reason: why this route.
-    """
-
-    route: str
-    probes: int
-    copies: int
-    rerank: int
-    exact: int
-    wanted: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One query's neighbours, by slot.
-
-    Attributes:
-        slots: (hits,) uint32, best first.
-        scores: (hits,) float32 exact scores.
-        probes: buckets looked into.
-        candidates: entries or rows scored on the way.
+        slots: (n, exact) uint32, best first; only the first ``notes[:, 0]`` count.
+        scores: (n, exact) float32 exact scores, higher being nearer.
+        notes: (n, 4) int64: hits, entries or rows scored, candidates dropped in ties, and
+            buckets looked into.
+        fewest: the smallest number of hits of a query.
     """
 
     slots: U32
     scores: F32
-    probes: int
-    candidates: int
+    notes: I64
+    fewest: int
 
 
-def is_count(value: object, low: int, high: int) -> bool:
-    """Whether ``value`` is an integer in the range."""
-    return (
-        isinstance(value, int | np.integer)
-        and not isinstance(value, bool)
-        and low <= int(value) <= high
-    )
-
-
-def check_count(name: str, value: object, low: int, high: int) -> None:
-    """Raise ``InvalidInputError`` unless ``value`` is an integer in the range."""
-    if not is_count(value, low, high):
-        raise InvalidInputError(
-            f"{name} is out of range", expected=f"an integer from {low} to {high}",
-            received=repr(value),
-        )  # fmt: skip
-
-
-def plan_search(
-    family: Family, live: int, k: int, match: int | str, probes: int | None, rerank: int | None
-) -> SearchPlan:
-    """Choose how to search; the choice depends on the content only, never on its history.
-
-    Args:
-        family: the index's family.
-        live: number of items.
-        k: neighbours wanted.
-        match: ``"any"``, ``"all"`` or a number of tables.
-        probes: as asked for, or ``None``.
-        rerank: as asked for, or ``None``.
-
-    Raises:
-        InvalidInputError: an argument is out of range.
-    """
-    copies = {"any": 1, "all": family.tables}.get(match, 0) if isinstance(match, str) else match
-    if not is_count(copies, 1, family.tables):
-        raise InvalidInputError(
-            "match is out of range",
-            expected=f"'any', 'all' or an integer from 1 to {family.tables} (the tables)",
-            received=repr(match),
-        )
-    if probes is not None:
-        check_count("probes", probes, 1, family.buckets)
-    if rerank is not None:
-        check_count("rerank", rerank, 1, MAX_RERANK)
-    exact = k + max(6, k // 2)
-    second = max(rerank if rerank is not None else max(120, 6 * k + 60), k)
-    wanted = min(k, live) if copies == 1 else 0
-    if probes is None and copies == 1 and family.dim <= EXACT_DIM and live <= EXACT_BELOW:
-        return SearchPlan(
-            "exact", 0, 1, second, exact, 0,
-            f"{family.dim} dimensions are too few for sketches to tell neighbours apart",
-        )  # fmt: skip
-    if probes is None and copies == 1 and live <= family.scan_below:
-        return SearchPlan(
-            "scan", family.buckets // family.tables, 1, second, exact, 0,
-            f"{live} items are no more than {family.scan_below}",
-        )  # fmt: skip
-    reason = (
-        "asked for" if probes is not None or copies > 1 else f"more than {family.scan_below} items"
-    )
-    return SearchPlan(
-        "tables", probes or family.default_probes, copies, second, exact, wanted, reason
-    )
-
-
-def search(index: Index, view: View, unit: F32, k: int, plan: SearchPlan, excluded: U32) -> Answer:
-    """Search for the neighbours of one unit query, the way the planner chose.
+def search(
+    index: Index,
+    view: View,
+    queries: F32,
+    plan: SearchPlan,
+    live: I64,
+    allowed: int,
+    excluded: U32,
+    threads: int,
+) -> Answer:
+    """Search for the neighbours of queries, the way the planner chose.
 
     Args:
         index: the open index.
         view: of the commit to search.
-        unit: (dim,) unit vector.
-        k: neighbours wanted.
+        queries: (n, dim) as the metric wants them.
         plan: how.
-        excluded: sorted slots that may not be returned.
+        live: addresses of the bitmap's pages of slots that may be returned.
+        allowed: how many slots may be returned.
+        excluded: sorted slots that may not, though the bitmap says so.
+        threads: how many threads may work on a batch.
     """
-    if plan.route == "exact":
-        return exact_search(index, view, unit, k, excluded)
+    wanted = min(plan.wanted, allowed - len(excluded))
+    if len(queries) <= TOGETHER:
+        return _answer(index, view, queries, plan, live, wanted, excluded)
+
+    def answer(part: F32) -> Answer:
+        return _answer(index, view, part, plan, live, wanted, excluded)
+
+    parts = [queries[start : start + TOGETHER] for start in range(0, len(queries), TOGETHER)]
+    if threads == 1:
+        return _joined([answer(part) for part in parts])
+    # The kernels let go of the interpreter.
+    with ThreadPoolExecutor(threads) as pool:
+        return _joined(list(pool.map(answer, parts)))
+
+
+def _answer(
+    index: Index, view: View, queries: F32, plan: SearchPlan, live: I64, wanted: int, excluded: U32
+) -> Answer:
+    """The answer to a few queries; wider where fewer than ``wanted`` items were found."""
     family = index.family
-    query = family.query(unit)
-    count = plan.probes
+    if plan.route == "exact":
+        return _exact_search(view, queries, plan.exact, live, excluded)
     if plan.route == "scan":
-        probes = family.first_table(query)
-        return _search_buckets(index, view, unit, query, probes, plan, excluded)
-    while True:
-        probes = family.probe(query, count)
-        answer = _search_buckets(index, view, unit, query, probes, plan, excluded)
-        enough = len(answer.slots) >= min(plan.wanted, view.state.live - len(excluded))
-        if enough or count >= family.buckets:
-            return answer
-        count = min(count * WIDEN, family.buckets)
+        probed = family.first_table(queries)
+        return _search_buckets(index, view, queries, probed, plan, live, excluded)
+    probed = family.probe(queries, plan.probes, plan.reach)
+    found = _search_buckets(index, view, queries, probed, plan, live, excluded)
+    count = plan.probes
+    while found.fewest < wanted and count < family.most_probes:
+        short = np.flatnonzero(found.notes[:, 0] < wanted)
+        count = min(count * WIDEN, family.most_probes)
+        rows = np.ascontiguousarray(queries[short])
+        if count < family.most_probes:
+            probed = family.probe(rows, count, math.inf)
+        else:
+            probed = family.first_table(rows)
+        more = _search_buckets(index, view, rows, probed, plan, live, excluded)
+        found.slots[short], found.scores[short] = more.slots, more.scores
+        found.notes[short] = more.notes
+        found = found._replace(fewest=int(found.notes[:, 0].min()))
+    return found
 
 
 def _search_buckets(
     index: Index,
     view: View,
-    unit: F32,
-    query: Query,
-    probes: Probes,
+    queries: F32,
+    probed: Probed,
     plan: SearchPlan,
+    live: I64,
     excluded: U32,
 ) -> Answer:
-    family, layout = index.family, index.rows
-    if plan.copies > 1:
-        # Copies can only be counted before anything is cut.
-        limit = count_entries(probes.buckets, family.buckets, view.segments)
-        limit += view.state.tail_entries + 1
-    else:
-        # An item may come up once in every table, or in the first alone when that is scanned.
-        tables = 1 if plan.route == "scan" else family.tables
-        limit = plan.rerank * (family.assignments // family.tables) * tables
-    where = (
-        family.buckets,
-        view.segments,
-        view.chunks,
-        index.entries.blocks_per_chunk(layout.chunk_bytes),
-        view.tail,
-        view.state.tail_entries,
-        GROUP_ENTRIES,
-        query.planes,
-        query.delta,
-        view.live,
-        excluded,
-        limit,
+    family = index.family
+    # An item has the same sketch in every table, so it may come up that often among the best; in
+    # several buckets of one table it has different ones, and only enough items must be left.
+    tables = 1 if plan.route == "scan" else family.tables
+    entries = max(plan.rerank * tables, plan.exact * family.assignments)
+    count = len(queries)
+    slots = np.empty((count, plan.exact), np.uint32)
+    scores = np.empty((count, plan.exact), np.float32)
+    notes = np.empty((count, 4), np.int64)
+    fewest = answer_queries(
+        view.where, live, excluded, queries, probed.planes, probed.deltas, probed.buckets,
+        probed.bases, probed.counts, plan.copies, plan.rerank, entries, slots, scores, notes,
+    )  # fmt: skip
+    return Answer(slots, scores, notes, fewest)
+
+
+def _exact_search(view: View, queries: F32, count: int, live: I64, excluded: U32) -> Answer:
+    """The ``count`` nearest rows to each query, by a scan of every vector."""
+    slots = np.empty((len(queries), 2 * count), np.uint32)
+    scores = np.empty((len(queries), 2 * count), np.float32)
+    notes = np.zeros((len(queries), 4), np.int64)
+    notes[:, 1] = view.state.live
+    for row, query in enumerate(queries):
+        notes[row, 0] = scan_rows(view.where, query, count, live, excluded, slots[row], scores[row])
+    return Answer(slots[:, :count], scores[:, :count], notes, 0)
+
+
+def _joined(answers: list[Answer]) -> Answer:
+    return Answer(
+        np.concatenate([answer.slots for answer in answers]),
+        np.concatenate([answer.scores for answer in answers]),
+        np.concatenate([answer.notes for answer in answers]),
+        min(answer.fewest for answer in answers),
     )
-    room, whole = 2 * limit, False
-    while not whole:
-        slots, scores = np.empty(room, np.uint32), np.empty(room, np.float32)
-        if plan.route == "scan":
-            held, scanned, whole = scan_table(probes.bases, *where, slots, scores)
-        else:
-            held, scanned, whole = scan_buckets(probes.buckets, probes.bases, *where, slots, scores)
-        room *= MORE_ROOM
-    held = merge_copies(slots, scores, held, plan.copies)
-    codes = np.empty(2 * layout.code_width, np.int8)
-    step = query_bytes(unit, codes)
-    held = rescore(
-        slots,
-        scores,
-        held,
-        plan.rerank,
-        plan.exact,
-        unit,
-        codes,
-        step,
-        view.blocks,
-        view.strips,
-        view.first_strip,
-        layout.block_shift,
-        STRIP_SHIFT,
-        layout.code_width,
-    )
-    return Answer(slots[:held], scores[:held], len(probes.buckets), scanned)
-
-
-def exact_search(index: Index, view: View, unit: F32, k: int, excluded: U32) -> Answer:
-    """The k nearest rows to one unit query, and all that tie with the last.
-
-    By a scan of every vector.
-    """
-    layout = index.rows
-    room, whole = 2 * k, False
-    while not whole:
-        slots, scores = np.empty(room, np.uint32), np.empty(room, np.float32)
-        held, whole = scan_rows(
-            unit,
-            view.state.slot_end,
-            k,
-            view.live,
-            excluded,
-            view.blocks,
-            view.strips,
-            view.first_strip,
-            layout.block_shift,
-            STRIP_SHIFT,
-            layout.code_width,
-            slots,
-            scores,
-        )
-        room *= MORE_ROOM
-    return Answer(slots[:held], scores[:held], 0, view.state.live)

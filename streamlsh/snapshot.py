@@ -6,27 +6,23 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import lmdb
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from streamlsh.config import MAX_K, IndexConfig
+from streamlsh.asking import ask, excluded_slots, mean_vector, no_hits, slot_of
+from streamlsh.config import IndexConfig
 from streamlsh.content import content_digest
-from streamlsh.errors import ClosedError, CorruptIndexError, ItemIdError
-from streamlsh.hits import Hits, Item, Plan
-from streamlsh.kernels.encode import normalize_rows
-from streamlsh.search import Answer, check_count, exact_search, plan_search, search
+from streamlsh.errors import ClosedError, ItemIdError
+from streamlsh.filtering import Tags
+from streamlsh.hits import Hits, Item
+from streamlsh.planning import Request, plan_search
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import read_rows
-from streamlsh.storage.schema import ID_LENGTH, ITEM, NO_SLOT, NO_VERSION, number_key
-from streamlsh.storage.values import fetch
-from streamlsh.updates import Position, check_id, check_vectors, unpack_extras
+from streamlsh.storage.schema import ITEM, NO_SLOT, NO_VERSION, number_key
+from streamlsh.updates import Position, check_id, unpack_extras
 from streamlsh.verifying import VerifyReport, verify_index
 from streamlsh.view import View
-
-F32 = NDArray[np.float32]
 
 
 class Snapshot:
@@ -67,7 +63,7 @@ class Snapshot:
         except ItemIdError:
             return False  # what cannot be an id is none
         with self._turn():
-            return self._slot(key) is not None
+            return slot_of(self._index, self._transaction, key) is not None
 
     def get(self, item_id: str) -> Item | None:
         """The item of an id, or ``None``."""
@@ -94,39 +90,48 @@ class Snapshot:
         vectors: ArrayLike,
         k: int = 10,
         *,
+        recall: float | None = None,
+        tags: Tags = (),
         exclude: Iterable[str] = (),
         match: int | str = "any",
         probes: int | None = None,
         rerank: int | None = None,
+        threads: int = 1,
     ) -> Hits:
         """The items most similar to a vector, or to each of many.
 
         Args:
             vectors: (dim,) or (n, dim) numbers.
             k: how many neighbours, 1 to 10,000. Fewer come back if there are fewer.
+            recall: share of the true neighbours wanted, above 0 and up to 1 (an exact scan); the
+                planner takes the cheapest way that calibration found to reach it, 0.95 unless
+                told otherwise.
+            tags: what an item must carry to be returned: every element, an element being a tag
+                or a collection of alternatives: ``["in-stock", ("red", "blue")]``.
             exclude: ids that may not be returned.
             match: in how many tables an item must share a probed bucket with the query:
                 ``"any"``, ``"all"`` or a number.
-            probes: buckets to look into; by default the planner decides, and takes the scan of
-                all sketches where the index is small.
-            rerank: candidates to score by their 4-bit codes; by default grows with ``k``.
+            probes: for experts: buckets to look into, instead of ``recall``.
+            rerank: for experts: candidates to score by their 4-bit codes.
+            threads: how many threads may work on a batch.
 
         Raises:
             InvalidInputError: an argument cannot be used.
         """
-        rows, single = self._queries(vectors)
-        check_count("k", k, 1, MAX_K)
-        plan = plan_search(self._index.family, self._view.state.live, k, match, probes, rerank)
+        request = Request(k, recall, match, probes, rerank)
         with self._turn():
-            excluded = self._slots(exclude)
-            answers = [search(self._index, self._view, row, k, plan, excluded) for row in rows]
-            return self._hits(answers, k, plan.route, plan.reason, single=single)
+            return ask(
+                self._index, self._transaction, self._view, vectors, request, tags, exclude,
+                threads,
+            )  # fmt: skip
 
     def search_ids(
         self,
         ids: str | Sequence[str],
         k: int = 10,
         *,
+        recall: float | None = None,
+        tags: Tags = (),
         exclude: Iterable[str] = (),
         match: int | str = "any",
         probes: int | None = None,
@@ -140,6 +145,8 @@ class Snapshot:
         Args:
             ids: one id, or the ids of a user's history.
             k: as in ``search``.
+            recall: as in ``search``.
+            tags: as in ``search``.
             exclude: as in ``search``.
             match: as in ``search``.
             probes: as in ``search``.
@@ -148,39 +155,44 @@ class Snapshot:
         Raises:
             InvalidInputError: an argument cannot be used.
         """
-        _check_exclude(exclude)
         names = [ids] if isinstance(ids, str) else list(ids)
         items = [item for item in map(self.get, names) if item is not None]
-        if items:
-            vectors = np.stack([item.vector for item in items])
-            unit = np.empty_like(vectors)
-            normalize_rows(vectors, unit, np.empty(len(unit), np.float32))
-            mean = unit.mean(axis=0)
-            if mean.any():
-                return self.search(
-                    mean, k, exclude=[*exclude, *names], match=match, probes=probes, rerank=rerank
-                )
-        check_count("k", k, 1, MAX_K)
+        mean = mean_vector(self.config, [item.vector for item in items])
+        request = Request(k, recall, match, probes, rerank)
         with self._turn():
-            return self._hits([], k, "tables", "no such item", single=True)
+            excluded_slots(self._index, self._transaction, exclude)
+            plan_search(self._index.family, 0, 0, request, None)
+            if mean is None:
+                return no_hits(self._view, "no such item" if not items else "no direction")
+            return ask(
+                self._index, self._transaction, self._view, mean, request, tags,
+                [*exclude, *names], 1,
+            )  # fmt: skip
 
-    def exact(self, vectors: ArrayLike, k: int = 10, *, exclude: Iterable[str] = ()) -> Hits:
+    def exact(
+        self,
+        vectors: ArrayLike,
+        k: int = 10,
+        *,
+        tags: Tags = (),
+        exclude: Iterable[str] = (),
+    ) -> Hits:
         """The k most similar items by a scan of every vector: what recall is measured against.
 
         Args:
             vectors: (dim,) or (n, dim) numbers.
             k: how many neighbours, 1 to 10,000.
+            tags: as in ``search``.
             exclude: ids that may not be returned.
 
         Raises:
             InvalidInputError: an argument cannot be used.
         """
-        rows, single = self._queries(vectors)
-        check_count("k", k, 1, MAX_K)
         with self._turn():
-            excluded = self._slots(exclude)
-            answers = [exact_search(self._index, self._view, row, k, excluded) for row in rows]
-            return self._hits(answers, k, "exact", "asked for", single=single)
+            return ask(
+                self._index, self._transaction, self._view, vectors, Request(k, recall=1.0), tags,
+                exclude, 1,
+            )  # fmt: skip
 
     def digest(self) -> str:
         """Hash of the content: live items with versions, and the family; hexadecimal.
@@ -220,95 +232,15 @@ class Snapshot:
                 "this snapshot was taken by another process; a snapshot does not survive fork()"
             )
 
-    def _queries(self, vectors: ArrayLike) -> tuple[F32, bool]:
-        """Queries as unit rows, and whether it was a single one."""
-        try:
-            single = np.ndim(vectors) == 1
-        except ValueError:  # rows of different lengths: check_vectors says so
-            single = False
-        rows = check_vectors(self.config, np.asarray(vectors)[None] if single else vectors)
-        unit = np.empty_like(rows)
-        normalize_rows(rows, unit, np.empty(len(rows), np.float32))
-        return unit, single
-
-    def _slot(self, key: bytes) -> int | None:
-        value = self._transaction.get(key, db=self._index.environment.database("items"))
-        if value is None:
-            return None
-        slot: int = ITEM.unpack_from(value)[0]
-        return None if slot == NO_SLOT else slot
-
-    def _slots(self, ids: Iterable[str]) -> NDArray[np.uint32]:
-        """Sorted slots of those ids that are there."""
-        _check_exclude(ids)
-        slots = {self._slot(check_id(item_id)) for item_id in ids} - {None}
-        return np.array(sorted(slots), np.uint32)  # type: ignore[type-var]
-
     def _item(self, key: bytes, value: memoryview) -> Item | None:
         slot, version = ITEM.unpack_from(value)
         if slot == NO_SLOT:
             return None
         environment = self._index.environment
         rows, at = read_rows(self._transaction, environment, self._index.rows, slot)
-        record = bytes(fetch(self._transaction, environment.database("slots"), number_key(slot)))
-        tags, attributes = unpack_extras(record[ID_LENGTH.size + len(key) :])
+        extras = self._transaction.get(number_key(slot), b"", db=environment.database("extras"))
+        tags, attributes = unpack_extras(bytes(extras))
         return Item(
             key.decode(), rows.vectors[at].copy(), None if version == NO_VERSION else version,
             tags, attributes,
         )  # fmt: skip
-
-    def _ids(self, slots: NDArray[np.uint32]) -> list[str]:
-        """The ids of live slots."""
-        names = []
-        keys = [number_key(slot) for slot in slots.tolist()]
-        with self._transaction.cursor(self._index.environment.database("slots")) as cursor:
-            for _, value in cursor.getmulti(keys):
-                record = bytes(value)
-                (length,) = ID_LENGTH.unpack_from(record)
-                names.append(record[ID_LENGTH.size : ID_LENGTH.size + length].decode())
-        if len(names) < len(keys):
-            raise CorruptIndexError(
-                "records of live slots are missing; rebuild the index from its source or a copy",
-                expected=len(keys), received=len(names),
-            )  # fmt: skip
-        return names
-
-    def _best(self, answer: Answer, k: int) -> tuple[list[str], F32]:
-        """The k best with ties in score ordered by id."""
-        count = min(k, len(answer.slots))
-        scores = answer.scores
-        while 0 < count < len(scores) and scores[count] == scores[count - 1]:
-            count += 1
-        names = self._ids(answer.slots[:count])
-        scores = scores[:count]
-        if count > 1 and (scores[1:] == scores[:-1]).any():
-            order = sorted(range(count), key=lambda i: (-scores[i], names[i]))
-            names = [names[i] for i in order]
-            scores = scores[order]
-        return names[:k], scores[:k]
-
-    def _hits(
-        self, answers: list[Answer], k: int, route: str, reason: str, *, single: bool
-    ) -> Hits:
-        best = [self._best(answer, k) for answer in answers]
-        live = self._view.state.live
-        count = max(len(answers), 1)
-        candidates = sum(answer.candidates for answer in answers) / count
-        plan = Plan(
-            route, sum(answer.probes for answer in answers) / count, candidates,
-            min(1.0, candidates / live) if live else 0.0, reason,
-        )  # fmt: skip
-        ids: Any = [names for names, _ in best]
-        scores: Any = [values for _, values in best]
-        if single:
-            ids, scores = best[0] if best else ([], np.zeros(0, np.float32))
-        # A dictionary of its own: unlike the view's, it can be pickled.
-        return Hits(ids, scores, self.commit, dict(self.positions), plan)
-
-
-def _check_exclude(ids: Iterable[str]) -> None:
-    """Raise ``ItemIdError`` for a string, which would be taken as a list of its letters."""
-    if isinstance(ids, str):
-        raise ItemIdError(
-            "exclude is no list of ids", expected="a list of strings", received="a string"
-        )

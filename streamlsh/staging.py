@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,8 @@ STORED = -1
 """In place of a staged row: the vector that the index holds already."""
 
 
-@dataclass(frozen=True, slots=True)
-class StagedUpdate:
-    """One update, checked.
+class StagedUpdate(NamedTuple):
+    """One update, checked; a tuple, because thousands are made for each commit.
 
     Attributes:
         key: the id in UTF-8.
@@ -146,11 +146,13 @@ def _upsert(
     stored_vector: Callable[[int], F32],
 ) -> str:
     """Carry out one upsert on an id's change; what it amounts to."""
-    bits = vectors[row].tobytes()
-    as_stored = (
-        change.stored.slot != NO_SLOT and stored_vector(change.stored.slot).tobytes() == bits
-    )
     was_present = change.present
+    as_stored = False
+    if was_present or change.stored.slot != NO_SLOT:
+        bits = vectors[row].tobytes()
+        as_stored = (
+            change.stored.slot != NO_SLOT and stored_vector(change.stored.slot).tobytes() == bits
+        )
     if was_present:
         same = as_stored if change.row == STORED else vectors[change.row].tobytes() == bits
         if same and extras == change.extras and version == change.version:

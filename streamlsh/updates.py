@@ -37,6 +37,12 @@ from streamlsh.errors import (
 
 F32 = NDArray[np.float32]
 
+PLAIN_SQUARES = (1e-30, 1e30)
+"""Squared lengths between these are right to some digits in float32, and within every limit."""
+
+_NO_TAGS = b"\x92\x90"
+"""How extras without tags begin: a list of two, the first an empty list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
@@ -55,6 +61,23 @@ class Upsert:
     version: int | None = None
     tags: Sequence[str] = ()
     attributes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upserts:
+    """Many items to insert or replace, in order, column by column; without tags and attributes.
+
+    A stream of nothing but these costs a fraction of what single updates cost.
+
+    Attributes:
+        ids: n ids, each 1 to 511 bytes of UTF-8.
+        vectors: (n, dim) float32.
+        versions: n versions, each as in `Upsert`; ``None`` for none at all.
+    """
+
+    ids: Sequence[str]
+    vectors: F32
+    versions: Sequence[int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +182,8 @@ def check_vectors(
 
     Raises:
         DimensionError: no two-dimensional array of numbers with ``dim`` columns.
-        NonFiniteVectorError: NaN or infinity, also when a float64 is too large for float32.
+        NonFiniteVectorError: NaN or infinity, also when a float64 is too large for float32; or
+            a row longer than ``MAX_LENGTH``.
         ZeroVectorError: a row without direction under cosine.
     """
     expected = f"shape (n, {config.dim}) of numbers"
@@ -181,6 +205,8 @@ def check_vectors(
         raise DimensionError(
             "vectors have the wrong shape", expected=expected, received=f"shape {rows.shape}"
         )
+    if _are_plain(rows):
+        return rows
     # In float64 a sum of squares of float32 numbers is finite exactly if all of them are.
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     if not np.isfinite(squares).all():
@@ -199,7 +225,20 @@ def check_vectors(
                 expected=f"a length from {MIN_LENGTH:g} to {MAX_LENGTH:g} under cosine",
                 received=f"{np.sqrt(squares[row]):g}", row=places[row] if places else row,
             )  # fmt: skip
+    elif squares.max(initial=0.0) > MAX_LENGTH**2:
+        row = int(np.argmax(squares > MAX_LENGTH**2))
+        raise NonFiniteVectorError(
+            "vector is so long that sums of its squares are not finite",
+            expected=f"a length of at most {MAX_LENGTH:g}",
+            received=f"{np.sqrt(squares[row]):g}", row=places[row] if places else row,
+        )  # fmt: skip
     return rows
+
+
+def _are_plain(rows: F32) -> bool:
+    """Whether a quick look suffices: every length far from all limits, so nothing is wrong."""
+    squares = np.einsum("ij,ij->i", rows, rows)
+    return bool(((squares > PLAIN_SQUARES[0]) & (squares < PLAIN_SQUARES[1])).all())
 
 
 def pack_extras(tags: object, attributes: object, row: int | None = None) -> bytes:
@@ -245,6 +284,37 @@ def unpack_extras(packed: bytes) -> tuple[tuple[str, ...], dict[str, Any] | None
     return tuple(tags), attributes
 
 
+def unpack_tags(packed: bytes) -> list[bytes]:
+    """The tags alone, in UTF-8, from what ``pack_extras`` gave; attributes are not looked at.
+
+    Raises:
+        ValueError: something else was packed there.
+    """
+    if not packed or packed.startswith(_NO_TAGS):
+        return []
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=len(packed))
+    unpacker.feed(packed)
+    try:
+        unpacker.read_array_header()
+        tags: list[bytes] = unpacker.unpack()
+    except msgpack.OutOfData as error:
+        raise ValueError("tags were cut short") from error
+    return tags
+
+
+def check_tag(tag: object, expected: str, row: int | None = None) -> str:
+    """A tag that an item can have, or ``TagsError`` that says what was expected."""
+    if not isinstance(tag, str):
+        raise TagsError("tag is no string", expected=expected, received=type(tag).__name__, row=row)
+    size = len(tag.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= MAX_TAG_BYTES or not tag.isprintable():
+        raise TagsError(
+            "tag is empty, too long or not printable", expected=expected,
+            received=f"{size} bytes", row=row,
+        )  # fmt: skip
+    return tag
+
+
 def _is_plain(value: object, depth: int = 1) -> bool:
     """Whether both msgpack and JSON can carry a value, nested no deeper than allowed."""
     if isinstance(value, float):
@@ -268,17 +338,7 @@ def _check_tags(tags: object, row: int | None) -> list[str]:
         )
     names = set()
     for tag in tags:
-        if not isinstance(tag, str):
-            raise TagsError(
-                "tag is no string", expected=expected, received=type(tag).__name__, row=row
-            )
-        size = len(tag.encode("utf-8", "surrogatepass"))
-        if not 1 <= size <= MAX_TAG_BYTES or not tag.isprintable():
-            raise TagsError(
-                "tag is empty, too long or not printable", expected=expected,
-                received=f"{size} bytes", row=row,
-            )  # fmt: skip
-        names.add(tag)
+        names.add(check_tag(tag, expected, row))
     if len(names) > MAX_TAGS:
         raise TagsError("too many tags", expected=expected, received=len(names), row=row)
     return sorted(names)

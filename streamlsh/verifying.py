@@ -9,19 +9,19 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import Entries
+from streamlsh.buckets.layout import WORDS, Entries
 from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
 from streamlsh.errors import CorruptIndexError
-from streamlsh.kernels.encode import nibble_rows, normalize_rows
+from streamlsh.preparing import prepare
 from streamlsh.storage.environment import storage_errors
 from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.opening import Index
-from streamlsh.storage.placing import read_rows
+from streamlsh.storage.placing import read_name, read_rows
 from streamlsh.storage.rows import Rows
-from streamlsh.storage.schema import ID_LENGTH, ITEM, LIVE_PAGE_SLOTS, NO_SLOT, number_key
+from streamlsh.storage.schema import ITEM, LIVE_PAGE_SLOTS, NO_SLOT, number_key
 from streamlsh.storage.state import State, read_state
-from streamlsh.storage.values import fetch
+from streamlsh.storage.tags import record_postings
 from streamlsh.updates import unpack_extras
 
 BATCH = 1024
@@ -49,9 +49,10 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
 
     Checked, in this order: every item's slot lies below the end, is live, is no other item's
     and has a record that names the item; the bitmap and the record count agree with the
-    number of items; every row's codes and norm are those of its vector, and its entries in
-    segments and tail are exactly those that the family gives for its vector; segments are
-    sorted and as long as the state says.
+    number of items; the postings of tags are exactly those that the slots' records come to;
+    every row's codes and norm are those of its vector, and its entries in segments and tail are
+    exactly those that the family gives for its vector; segments are sorted and as long as the
+    state says.
 
     Raises:
         CorruptIndexError: naming the first invariant that is broken.
@@ -62,6 +63,7 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
             state = read_state(transaction, environment.database("meta"))
             slots, markers = _check_items(index, transaction, state)
             _check_live(index, transaction, state, slots)
+            _check_tags(index, transaction)
             entries = _read_entries(index, transaction, state)
             _check_rows(index, transaction, slots, entries)
     except (ValueError, TypeError, KeyError, IndexError, struct.error) as error:
@@ -96,11 +98,10 @@ def _check_items(
                 slot < state.slot_end, f"{what} has a slot that was never given out",
                 f"a slot below {state.slot_end}", slot,
             )  # fmt: skip
-            record = fetch(transaction, environment.database("slots"), number_key(slot))
-            (length,) = ID_LENGTH.unpack_from(record)
-            named = bytes(record[ID_LENGTH.size : ID_LENGTH.size + length])
-            _require(named == name, f"record of slot {slot} names another item", name, named)
-            unpack_extras(bytes(record[ID_LENGTH.size + length :]))
+            named = read_name(transaction, environment, index.rows, slot)
+            _require(named == name, f"slot {slot} names another item", name, named)
+            extras = transaction.get(number_key(slot), b"", db=environment.database("extras"))
+            unpack_extras(bytes(extras))
             slots.append(slot)
     found = np.sort(np.array(slots, np.uint32))
     _require(
@@ -123,20 +124,37 @@ def _check_live(
     pages = np.arange((state.slot_end + LIVE_PAGE_SLOTS - 1) // LIVE_PAGE_SLOTS)
     count = int(live.counts(pages, LIVE_PAGE_SLOTS).sum())
     _require(count == len(slots), "number of live bits", len(slots), count)
-    # A slot's record goes with its block, not with its item: that spares each replacement and
-    # delete a write at a random place.
-    blocks = transaction.stat(index.environment.database("blocks"))["entries"]
-    capacity = index.rows.rows_per_block
-    stored = blocks * capacity + state.slot_end % capacity
-    records = transaction.stat(index.environment.database("slots"))["entries"]
-    _require(records == stored, "number of slot records", stored, records)
+    for rows, names in (("blocks", "names"), ("strips", "name_strips")):
+        stored, named = (
+            transaction.stat(index.environment.database(name))["entries"] for name in (rows, names)
+        )
+        _require(named == stored, f"number of {names.replace('_', ' ')}", stored, named)
+
+
+def _check_tags(index: Index, transaction: lmdb.Transaction) -> None:
+    database = index.environment.database("tags")
+    count = 0
+    with transaction.cursor(database) as cursor:
+        for page in record_postings(transaction, index.environment):
+            keys = [key for key, _ in page]
+            stored = {bytes(key): bytes(value) for key, value in cursor.getmulti(keys)}
+            for key, value in page:
+                number = int.from_bytes(key[-4:], "big")
+                _require(
+                    stored.get(key) == value,
+                    f"slots of tag {key[1:-4].decode()!r} in page {number}",
+                    "those whose records carry it", "others" if key in stored else "none",
+                )  # fmt: skip
+            count += len(page)
+    held = transaction.stat(database)["entries"]
+    _require(count == held, "pages of slots by tag", count, held)
 
 
 def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> Entries:
-    environment, layout = index.environment, index.entries
-    parts = read_tail(transaction, environment.database("tail"), layout, state.tail_entries)
+    environment = index.environment
+    parts = read_tail(transaction, environment.database("tail"), state.tail_entries)
     for segment in state.segments:
-        part = read_segment(transaction, environment.database("segments"), layout, segment)
+        part = read_segment(transaction, environment.database("segments"), segment)
         what = f"segment {segment.number}"
         _require(len(part) == segment.entries, f"entries of {what}", segment.entries, len(part))
         order = part.buckets.astype(np.int64) << 32 | part.slots
@@ -146,13 +164,13 @@ def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> 
         )  # fmt: skip
         parts.append(part)
     if not parts:
-        return _no_entries(index)
+        return _no_entries()
     return Entries.joined(parts)
 
 
-def _no_entries(index: Index) -> Entries:
+def _no_entries() -> Entries:
     return Entries(
-        np.zeros(0, np.uint32), np.zeros((0, index.family.words), np.uint64),
+        np.zeros(0, np.uint32), np.zeros((0, WORDS), np.uint64),
         np.zeros(0, np.float16), np.zeros(0, np.float16), np.zeros(0, np.uint32),
     )  # fmt: skip
 
@@ -173,22 +191,15 @@ def _check_rows(
             rows, at = read_rows(transaction, index.environment, index.rows, slot)
             parts.append(rows.part(at, at + 1))
         rows = Rows.joined(parts)
-        unit = np.empty_like(rows.vectors)
-        inverse_norm = np.empty(len(rows), np.float32)
-        normalize_rows(np.ascontiguousarray(rows.vectors), unit, inverse_norm)
-        codes, step = np.empty_like(rows.codes), np.empty_like(rows.step)
-        nibble_rows(unit, codes, step)
-        for name, wanted, found in (
-            ("inverse norm", inverse_norm, rows.inverse_norm),
-            ("codes", codes, rows.codes),
-            ("step", step, rows.step),
-        ):
+        prepared = prepare(index, np.ascontiguousarray(rows.vectors))
+        for name in ("inverse_norm", "codes", "step"):
+            wanted, found = getattr(prepared.rows, name), getattr(rows, name)
             same = (wanted == found).reshape(len(batch), -1).all(axis=1)
             _require(
-                bool(same.all()), f"{name} of a row", "that of its vector",
+                bool(same.all()), f"{name.replace('_', ' ')} of a row", "that of its vector",
                 f"another at slot {batch[np.argmin(same)]}",
             )  # fmt: skip
-        fresh = index.family.encode(unit).entries(batch)
+        fresh = prepared.encoded.entries(batch)
         fresh = fresh.take(np.lexsort((fresh.buckets, fresh.slots)))
         found_part = held.take(slice(start * per_slot, (start + len(batch)) * per_slot))
         for name in ("slots", "buckets", "bits", "f", "a"):

@@ -15,13 +15,17 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import GROUP_ENTRIES
+from streamlsh.buckets.layout import GROUP_ENTRIES, blocks_per_chunk
+from streamlsh.calibration import Calibration
+from streamlsh.config import METRICS
+from streamlsh.kernels import where as places
+from streamlsh.planning import Request, SearchPlan
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT
 from streamlsh.storage.schema import PAD, number_key, segment_key
-from streamlsh.storage.state import State, read_state
-from streamlsh.storage.values import fetch
+from streamlsh.storage.state import State, read_calibration, read_state
+from streamlsh.storage.values import address_of, fetch
 from streamlsh.updates import Position
 
 I64 = NDArray[np.int64]
@@ -36,13 +40,12 @@ class View:
         map_generation: of the environment; a remapped file makes all addresses void.
         state: the commit's state.
         blocks: addresses of the slot blocks, 0 where a block was emptied.
-        strips: addresses of the open block's strips.
-        first_strip: number of the first of them.
+        names: addresses of the name blocks likewise.
         live: addresses of the live bitmap's pages, 0 where there is none.
-        tail: addresses of the tail's groups.
-        segments: (s, 4) of (occupied buckets, address of their codes, of their starts, first
-            chunk).
-        chunks: addresses of all segments' chunks.
+        where: everything a kernel must know; see ``streamlsh.kernels.where``.
+        tables: what ``where`` holds the addresses of, kept alive.
+        calibration: what was measured of the index, if it was.
+        plans: how to search, by what was asked for and how many items a filter lets pass.
         positions: the source positions that the commit reflects, by (stream, partition).
         parts: for each segment number the addresses of its parts, the directory first.
     """
@@ -51,12 +54,12 @@ class View:
     map_generation: int
     state: State
     blocks: I64
-    strips: I64
-    first_strip: int
+    names: I64
     live: I64
-    tail: I64
-    segments: I64
-    chunks: I64
+    where: I64
+    tables: tuple[I64, ...]
+    calibration: Calibration | None
+    plans: dict[tuple[Request, int], SearchPlan]
     positions: Mapping[tuple[str, int], Position]
     parts: dict[int, I64]
 
@@ -81,12 +84,19 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         return np.array([_address(fetch(transaction, database, key)) for key in keys], np.int64)
 
     blocks = state.slot_end >> layout.block_shift
-    known = before.blocks if before else np.zeros(0, np.int64)
-    new_blocks = np.zeros(max(blocks - len(known), 0), np.int64)
-    for i in range(len(new_blocks)):  # a block may have been emptied already
-        value = transaction.get(number_key(len(known) + i), db=environment.database("blocks"))
-        if value is not None:
-            new_blocks[i] = _address(memoryview(value))
+
+    def block_addresses(name: str, known: I64) -> I64:
+        """With those of blocks that are new; a new block may have been emptied already."""
+        new = np.zeros(max(blocks - len(known), 0), np.int64)
+        for i in range(len(new)):
+            value = transaction.get(number_key(len(known) + i), db=environment.database(name))
+            if value is not None:
+                new[i] = _address(memoryview(value))
+        return np.concatenate([known, new])
+
+    nothing = np.zeros(0, np.int64)
+    rows_at = block_addresses("blocks", before.blocks if before else nothing)
+    names_at = block_addresses("names", before.names if before else nothing)
     first_strip = blocks << layout.block_shift >> STRIP_SHIFT
     strip_end = (state.slot_end + STRIP_ROWS - 1) >> STRIP_SHIFT
     live = np.zeros(len(state.live_stamps), np.int64)
@@ -111,17 +121,37 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         directory = parts[segment.number][0]
         row[:] = segment.codes, directory, directory + 4 * segment.codes, chunk
         chunk += segment.chunks
+    strips = addresses("strips", map(number_key, range(first_strip, strip_end)))
+    name_strips = addresses("name_strips", map(number_key, range(first_strip, strip_end)))
+    tail = addresses("tail", map(number_key, range(groups)))
+    chunks = np.concatenate([nothing, *(part[1:] for part in parts.values())])
+    where = np.zeros(places.SIZE, np.int64)
+    for place, value in (
+        (places.SEGMENTS, address_of(segments)), (places.SEGMENT_COUNT, len(segments)),
+        (places.CHUNKS, address_of(chunks)), (places.CHUNK_COUNT, len(chunks)),
+        (places.BLOCKS_PER_CHUNK, blocks_per_chunk(layout.chunk_bytes)),
+        (places.TAIL, address_of(tail)), (places.TAIL_ENTRIES, state.tail_entries),
+        (places.ENTRIES_PER_GROUP, GROUP_ENTRIES), (places.BUCKETS, index.family.buckets),
+        (places.BLOCKS, address_of(rows_at)), (places.BLOCK_COUNT, len(rows_at)),
+        (places.NAMES, address_of(names_at)), (places.NAME_STRIPS, address_of(name_strips)),
+        (places.STRIPS, address_of(strips)), (places.STRIP_COUNT, len(strips)),
+        (places.FIRST_STRIP, first_strip), (places.BLOCK_SHIFT, layout.block_shift),
+        (places.STRIP_SHIFT, STRIP_SHIFT), (places.CODE_WIDTH, layout.code_width),
+        (places.DIM, layout.dim), (places.SLOT_END, state.slot_end),
+        (places.METRIC, METRICS.index(index.config.metric)),
+    ):  # fmt: skip
+        where[place] = value
     return View(
         transaction.id(),
         environment.map_generation,
         state,
-        np.concatenate([known, new_blocks]),
-        addresses("strips", map(number_key, range(first_strip, strip_end))),
-        first_strip,
+        rows_at,
+        names_at,
         live,
-        addresses("tail", map(number_key, range(groups))),
-        segments,
-        np.concatenate([np.zeros(0, np.int64), *(part[1:] for part in parts.values())]),
+        where,
+        (segments, chunks, tail, strips, name_strips),
+        read_calibration(transaction, environment.database("meta")),
+        {},
         MappingProxyType(read_positions(transaction, environment)),
         parts,
     )
@@ -129,5 +159,4 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
 
 def _address(value: memoryview) -> int:
     """Where the content of a stored value is."""
-    address: int = np.frombuffer(value, np.uint8).__array_interface__["data"][0]
-    return address + PAD
+    return address_of(value) + PAD

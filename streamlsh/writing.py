@@ -7,8 +7,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, Self
@@ -16,9 +15,10 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamlsh.collecting import collect
 from streamlsh.commit import commit_batch
 from streamlsh.config import IndexConfig, check_map_size
-from streamlsh.errors import ClosedError, DimensionError, InvalidInputError, WriterLockedError
+from streamlsh.errors import ClosedError, DimensionError, WriterLockedError
 from streamlsh.preparing import Prepared, prepare
 from streamlsh.staging import StagedUpdate
 from streamlsh.storage.opening import Index, open_index
@@ -30,6 +30,7 @@ from streamlsh.updates import (
     Delete,
     Position,
     Upsert,
+    Upserts,
     check_id,
     check_position,
     check_vectors,
@@ -88,21 +89,34 @@ def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writ
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one call staged: its updates, and their vectors once they are hashed."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedUpdates:
+    """Updates that are checked, and hashed by and by: what ``Writer.prepare`` gives.
+
+    Attributes:
+        updates: one by one, in order.
+        prepared: their vectors, once they are hashed.
+    """
 
     updates: list[StagedUpdate]
     prepared: Future[Prepared]
+
+    def __len__(self) -> int:
+        return len(self.updates)
+
+    def wait(self) -> None:
+        """Return when everything is hashed."""
+        self.prepared.result()
 
 
 class Writer:
     """Stages upserts and deletes and applies them in atomic commits; see ``writer()``.
 
-    Staged vectors are hashed at once, many of them in a thread of the writer's own: who reads
-    the next batch between staging and committing gets the hashing for free.
+    Many vectors are hashed in a thread of the writer's own, as soon as they are staged or
+    prepared: who prepares the next batch while one is committed gets the hashing for free.
 
-    A writer belongs to the thread and process that opened it. As a context manager it commits
+    A writer belongs to the thread and process that opened it; only ``prepare`` may be called
+    from other threads too. As a context manager it commits
     what is staged when the block ends well and discards it otherwise.
     """
 
@@ -111,7 +125,7 @@ class Writer:
         self._lock = lock
         self._closed = False
         self._commits = 0
-        self._parts: list[_Part] = []
+        self._parts: list[PreparedUpdates] = []
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="streamlsh-hash")
         meta = index.environment.database("meta")
         with index.environment.write() as transaction, index.environment.read() as snapshot:
@@ -145,7 +159,7 @@ class Writer:
     @property
     def staged(self) -> int:
         """How many updates wait for the next commit."""
-        return sum(len(part.updates) for part in self._parts)
+        return sum(map(len, self._parts))
 
     def upsert(
         self,
@@ -191,7 +205,7 @@ class Writer:
             )
             for i in range(count)
         ]
-        self._keep(staged, rows)
+        self.stage(self._prepared(staged, rows))
 
     def delete(self, ids: Sequence[str], *, versions: Sequence[int | None] | None = None) -> None:
         """Stage items to be removed.
@@ -220,46 +234,43 @@ class Writer:
             )
             for i, item_id in enumerate(ids)
         ]
-        self._keep(staged, np.zeros((0, self.config.dim), np.float32))
+        self.stage(self._prepared(staged, np.zeros((0, self.config.dim), np.float32)))
 
-    def stage(self, updates: Iterable[Upsert | Delete]) -> None:
+    def stage(self, updates: Iterable[Upsert | Delete | Upserts] | PreparedUpdates) -> None:
         """Stage decoded updates in the order given.
 
+        Args:
+            updates: single updates, and many in one as ``Upserts``; or what ``prepare`` gave.
+
         Raises:
-            InvalidInputError: the first thing wrong, with the update's place as its row;
-                nothing of this call is staged.
+            InvalidInputError: the first thing wrong, with the update's place as its row (the
+                items of ``Upserts`` count one by one); nothing of this call is staged.
         """
         self._check_open()
-        updates = list(updates)
-        upserts = [update for update in updates if isinstance(update, Upsert)]
-        places = [i for i, update in enumerate(updates) if isinstance(update, Upsert)]
-        vectors = _stack(self.config, upserts, places)
-        staged = []
-        row = 0
-        for i, update in enumerate(updates):
-            key, version = check_id(update.id, i), check_version(update.version, i)
-            if isinstance(update, Upsert):
-                extras = (
-                    pack_extras(update.tags, update.attributes, i)
-                    if update.tags != () or update.attributes is not None
-                    else b""
-                )
-                staged.append(StagedUpdate(key, row, version, extras))
-                row += 1
-            else:
-                staged.append(StagedUpdate(key, None, version, b""))
-        self._keep(staged, vectors)
+        if not isinstance(updates, PreparedUpdates):
+            updates = self.prepare(updates)
+        if updates.updates:
+            self._parts.append(updates)
 
-    def commit(
-        self, positions: Iterable[Position] = (), *, count: int | None = None
-    ) -> CommitResult:
+    def prepare(self, updates: Iterable[Upsert | Delete | Upserts]) -> PreparedUpdates:
+        """Check updates and begin to hash their vectors, to be staged later by ``stage``.
+
+        It may be called from any thread. What is never staged is simply forgotten.
+
+        Args:
+            updates: single updates, and many in one as ``Upserts``.
+
+        Raises:
+            InvalidInputError: the first thing wrong, with its place as for ``stage``.
+        """
+        self._check_open()
+        return self._prepared(*collect(self.config, updates))
+
+    def commit(self, positions: Iterable[Position] = ()) -> CommitResult:
         """Apply what is staged and move the positions, durably and all at once.
 
         Args:
             positions: what the sources' next offsets are after this batch.
-            count: apply only so many of the staged updates, the oldest, and leave the others
-                staged: what ``staged`` was before the later ones came. They are hashed
-                meanwhile.
 
         Raises:
             FencedError: another writer took the index over; nothing was written, and this
@@ -268,7 +279,7 @@ class Writer:
             StorageError: the storage refused; the last commit stands, the batch stays staged.
         """
         self._check_open()
-        parts = self._oldest(self.staged if count is None else count)
+        parts = self._parts
         moves = {(p.stream, p.partition): p for p in positions}
         for position in moves.values():
             check_position(position)
@@ -286,7 +297,7 @@ class Writer:
         self._positions.update(moves)
         self._commit_number = result.commit
         self._commits += 1
-        self._parts = self._parts[len(parts) :]
+        self._parts = []
         return result
 
     def discard(self) -> None:
@@ -317,26 +328,15 @@ class Writer:
         finally:
             self.close()
 
-    def _keep(self, updates: list[StagedUpdate], vectors: NDArray[np.float32]) -> None:
-        """Stage checked updates; many vectors are hashed beside the caller, few at once."""
+    def _prepared(
+        self, updates: list[StagedUpdate], vectors: NDArray[np.float32]
+    ) -> PreparedUpdates:
+        """Have checked vectors hashed: many beside the caller, few at once."""
         if len(vectors) >= HASH_ASIDE:
-            prepared = self._hasher.submit(prepare, self._index, vectors)
-        else:
-            prepared = Future()
-            prepared.set_result(prepare(self._index, vectors))
-        if updates:
-            self._parts.append(_Part(updates, prepared))
-
-    def _oldest(self, count: int) -> list[_Part]:
-        """The staged parts that make up the first ``count`` updates."""
-        ends = list(accumulate((len(part.updates) for part in self._parts), initial=0))
-        if count not in ends:
-            raise InvalidInputError(
-                "cannot commit part of what was staged together",
-                expected="one of " + ", ".join(map(str, ends)),
-                received=count,
-            )
-        return self._parts[: ends.index(count)]
+            return PreparedUpdates(updates, self._hasher.submit(prepare, self._index, vectors))
+        prepared: Future[Prepared] = Future()
+        prepared.set_result(prepare(self._index, vectors))
+        return PreparedUpdates(updates, prepared)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -345,28 +345,6 @@ class Writer:
             raise ClosedError(
                 "this writer was opened by another process; a writer does not survive fork()"
             )
-
-
-def _stack(config: IndexConfig, upserts: list[Upsert], places: list[int]) -> NDArray[np.float32]:
-    """The upserts' vectors as one checked array; errors name the update's place."""
-    if not upserts:
-        return np.zeros((0, config.dim), np.float32)
-    expected = f"shape ({config.dim},) of numbers"
-    rows = []
-    for place, update in zip(places, upserts, strict=True):
-        try:
-            row = np.asarray(update.vector)
-        except ValueError as error:
-            raise DimensionError(
-                "vector is no array", expected=expected, received=str(error), row=place
-            ) from error
-        if row.shape != (config.dim,) or row.dtype.kind not in "fiu":
-            raise DimensionError(
-                "vector has the wrong shape", expected=expected,
-                received=f"shape {row.shape} of dtype {row.dtype}", row=place,
-            )  # fmt: skip
-        rows.append(row)
-    return check_vectors(config, np.stack(rows), places)
 
 
 def _lock(path: Path) -> IO[str]:
@@ -395,14 +373,14 @@ def _unlock(lock: IO[str]) -> None:
     lock.close()
 
 
-def _joined(index: Index, parts: list[_Part]) -> tuple[list[StagedUpdate], Prepared]:
+def _joined(index: Index, parts: list[PreparedUpdates]) -> tuple[list[StagedUpdate], Prepared]:
     """The parts' updates as one list, and the vectors that their rows count."""
     updates: list[StagedUpdate] = []
     vectors: list[Prepared] = []
     rows = 0
     for part in parts:
         updates += (
-            [u if u.row is None else replace(u, row=u.row + rows) for u in part.updates]
+            [u if u.row is None else u._replace(row=u.row + rows) for u in part.updates]
             if rows
             else part.updates
         )

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streamlsh.datasets import Glosses, glosses
 
 FAMILIES = ("hyperplane", "voronoi")
+
+
+def spread_rows(count: int, dim: int) -> NDArray[np.float32]:
+    """(count, dim) vectors like embeddings: in many clusters of their own width, shuffled."""
+    rng = np.random.default_rng(17)
+    clusters = count // 40
+    centres = rng.standard_normal((clusters, dim))
+    widths = rng.uniform(0.3, 1.0, clusters)
+    owners = rng.integers(0, clusters, count)
+    rows = centres[owners] + widths[owners, None] * rng.standard_normal((count, dim))
+    return rows.astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -17,15 +30,17 @@ def sample() -> Glosses:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tails of 24 entries, merges of three segments, blocks of one strip, early tables.
+    """Tails of 24 entries, segments that stay if twice as large, blocks of one strip, early tables.
 
     So a few dozen updates meet what otherwise takes a hundred thousand.
     """
     monkeypatch.setattr("streamlsh.buckets.segment.TAIL_ENTRIES", 24)
     monkeypatch.setattr("streamlsh.buckets.tail.TAIL_ENTRIES", 24)
-    monkeypatch.setattr("streamlsh.buckets.segment.FAN_OUT", 3)
+    monkeypatch.setattr("streamlsh.buckets.segment.RATIO", 2)
     monkeypatch.setattr("streamlsh.storage.rows._BLOCK_BYTES", 1)
     monkeypatch.setattr("streamlsh.writing.HASH_ASIDE", 4)
-    for family in FAMILIES:
+    for family in ("crosspolytope", "hyperplane", "pstable", "voronoi"):
         monkeypatch.setattr(f"streamlsh.families.{family}.SCAN_BELOW", 12)
-    monkeypatch.setattr("streamlsh.search.EXACT_DIM", 0)
+    monkeypatch.setattr("streamlsh.planning.EXACT_DIM", 0)
+    # Samples of a few rows are larger than what is scanned now, and too small to calibrate on.
+    monkeypatch.setattr("streamlsh.creating._calibrated", lambda *_: None)

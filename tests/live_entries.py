@@ -20,11 +20,9 @@ def live_entries(reader: streamlsh.Reader) -> dict[str, list[Entry]]:
     with environment.read() as transaction:
         state = read_state(transaction, environment.database("meta"))
         parts = [
-            *read_tail(
-                transaction, environment.database("tail"), index.entries, state.tail_entries
-            ),
+            *read_tail(transaction, environment.database("tail"), state.tail_entries),
             *(
-                read_segment(transaction, environment.database("segments"), index.entries, segment)
+                read_segment(transaction, environment.database("segments"), segment)
                 for segment in state.segments
             ),
         ]

@@ -1,23 +1,40 @@
-"""Batches: what is polled together, decoded, and then committed together."""
+"""Batches: what is polled together, decoded, hashed, and then committed together."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from streamlsh import Delete, IndexConfig, Position, Upsert, validate_update
+from streamlsh import (
+    Delete,
+    IndexConfig,
+    Position,
+    PreparedUpdates,
+    Upsert,
+    Upserts,
+    Writer,
+    validate_update,
+)
 from streamlsh.errors import InvalidInputError
 from streamlsh_kafka.dead_letters import DeadLetter
 from streamlsh_kafka.decoders import Decoder
-from streamlsh_kafka.errors import DecodeError
+from streamlsh_kafka.plain import decode_all, decode_one
 from streamlsh_kafka.source import Record, Source, reached
 
 IDLE_POLL_SECONDS: Final = 0.2
 """How long one wait for records lasts; a request to stop is noticed after at most that time."""
+AHEAD: Final = 2
+"""Batches that are read ahead of the one being committed while there is a backlog: one is then
+hashed while the other is polled."""
+BACKLOG_SHARE: Final = 4
+"""A batch of at least this part of the largest one allowed is taken for a sign of a backlog."""
+REST_SECONDS: Final = 1.0
+"""How long a backlog may keep the observers from their turn at the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +54,31 @@ class BatchBounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Records of a source, what became of each, and the positions after them.
+    """Records of a source, what became of them, and the positions after them.
 
     Attributes:
         records: in the order of the source.
-        outcomes: for each record its update, or the dead letter that it will be.
-        payload_bytes: bytes of their values.
+        updates: those of all good records, checked, and hashed in a thread of the writer's.
+        dead_letters: the records that cannot be applied, in the order of the source.
+        payload_bytes: bytes of the records' values.
         positions: where the source stood after them.
     """
 
     records: Sequence[Record]
-    outcomes: list[Upsert | Delete | DeadLetter]
+    updates: PreparedUpdates
+    dead_letters: Sequence[DeadLetter]
     payload_bytes: int
     positions: Sequence[Position]
 
-    def updates(self, end: int | None = None) -> list[Upsert | Delete]:
-        """The updates of all records, or of those before the ``end``-th."""
-        return [one for one in self.outcomes[:end] if not isinstance(one, DeadLetter)]
-
-    def dead_letters(self) -> list[DeadLetter]:
-        """The records that cannot be applied, in the order of the source."""
-        return [one for one in self.outcomes if isinstance(one, DeadLetter)]
-
 
 class Feed:
-    """Batches of a source; the next is polled and decoded in a thread while one is applied.
+    """Batches of a source, polled, decoded and checked in a thread while others are applied.
 
     Args:
         source: where the records come from; the feed's alone, except in ``take``.
         bounds: on a batch.
         decoder: turns a record into an update.
+        writer: of the index that the updates are meant for; it hashes them.
         ends: where the feed is exhausted, if it is to end.
     """
 
@@ -75,33 +87,38 @@ class Feed:
         source: Source,
         bounds: BatchBounds,
         decoder: Decoder,
+        writer: Writer,
         ends: Mapping[int, int] | None,
     ) -> None:
         self._source = source
         self._bounds = bounds
         self._decoder = decoder
+        self._writer = writer
         self._ends = ends
         self._poller = ThreadPoolExecutor(1, thread_name_prefix="streamlsh-poll")
-        self._coming = self._poller.submit(_gather, source, bounds, decoder)
+        self._coming: deque[Future[Batch]] = deque()
+        self._rested = time.monotonic()
         self.exhausted = False
-
-    def ready(self) -> bool:
-        """Whether ``take`` would return at once, with records."""
-        if self.exhausted or not self._coming.done():
-            return False
-        return self._coming.exception() is None and bool(self._coming.result().records)
+        self._ask(1)
 
     def take(self, at_rest: Callable[[], None]) -> Batch:
-        """Wait for the next batch, which may hold no record, and begin with the one after.
+        """Wait for the next batch, which may hold no record, and ask for those after it.
 
         Args:
-            at_rest: is called while the source is not in use.
+            at_rest: is called now and then while the source is not in use: after every batch of
+                an idle source, about once a second during a backlog.
         """
-        batch = self._coming.result()
-        at_rest()
+        batch = self._coming.popleft().result()
         self.exhausted = self._ends is not None and reached(batch.positions, self._ends)
-        if not self.exhausted:
-            self._coming = self._poller.submit(_gather, self._source, self._bounds, self._decoder)
+        # A large batch means that there is more: read ahead, but not while a rest is due.
+        backlog = len(batch.records) * BACKLOG_SHARE >= self._bounds.records
+        due = not backlog or time.monotonic() - self._rested >= REST_SECONDS
+        if due and all(future.done() for future in self._coming):
+            at_rest()
+            self._rested = time.monotonic()
+            due = False
+        if not self.exhausted and not due:
+            self._ask(AHEAD if backlog else 1)
         return batch
 
     def __enter__(self) -> Self:
@@ -110,37 +127,69 @@ class Feed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._poller.shutdown()
+        self._poller.shutdown(cancel_futures=True)
+
+    def _ask(self, ahead: int) -> None:
+        while len(self._coming) < ahead:
+            self._coming.append(self._poller.submit(self._gather))
+
+    def _gather(self) -> Batch:
+        """Poll a batch: at once when little is there, up to the bounds when much is."""
+        source, bounds = self._source, self._bounds
+        records: list[Record] = []
+        size = 0
+        if self._ends is None or not reached(source.positions(), self._ends):
+            records = list(source.poll(IDLE_POLL_SECONDS, bounds.records))
+            size = _payload(records)
+        deadline = time.monotonic() + bounds.seconds
+        while records and len(records) < bounds.records and size < bounds.payload_bytes:
+            if time.monotonic() >= deadline:
+                break
+            more = source.poll(0.0, bounds.records - len(records))
+            if not more:
+                break
+            records.extend(more)
+            size += _payload(more)
+        positions = list(source.positions())
+        updates, dead_letters = prepare(records, self._decoder, self._writer)
+        return Batch(records, updates, dead_letters, size, positions)
 
 
-def _gather(source: Source, bounds: BatchBounds, decoder: Decoder) -> Batch:
-    """Poll and decode a batch: at once when little is there, up to the bounds when much is."""
-    records = list(source.poll(IDLE_POLL_SECONDS, bounds.records))
-    size = _payload(records)
-    deadline = time.monotonic() + bounds.seconds
-    while records and len(records) < bounds.records and size < bounds.payload_bytes:
-        if time.monotonic() >= deadline:
-            break
-        more = source.poll(0.0, bounds.records - len(records))
-        if not more:
-            break
-        records.extend(more)
-        size += _payload(more)
-    outcomes = [_decode(record, decoder) for record in records]
-    return Batch(records, outcomes, size, list(source.positions()))
+def prepare(
+    records: Sequence[Record], decoder: Decoder, writer: Writer
+) -> tuple[PreparedUpdates, list[DeadLetter]]:
+    """Decode records, and have the writer check and hash what is good."""
+    outcomes = decode_all(records, decoder, writer.config.dim)
+    try:
+        return _prepared(outcomes, writer)
+    except InvalidInputError:
+        # Rare, so good batches do not pay for finding out which records do not fit.
+        singles = [decode_one(record, decoder) for record in records]
+        refuse_misfits(records, singles, writer.config)
+        return _prepared(singles, writer)
 
 
-def refuse_misfits(batch: Batch, config: IndexConfig) -> None:
+def _prepared(
+    outcomes: Sequence[Upsert | Delete | Upserts | DeadLetter], writer: Writer
+) -> tuple[PreparedUpdates, list[DeadLetter]]:
+    good = [one for one in outcomes if not isinstance(one, DeadLetter)]
+    return writer.prepare(good), [one for one in outcomes if isinstance(one, DeadLetter)]
+
+
+def refuse_misfits(
+    records: Sequence[Record],
+    outcomes: list[Upsert | Delete | DeadLetter],
+    config: IndexConfig,
+) -> None:
     """Turn the updates that do not fit this index into dead letters, each with its own reason."""
-    for number, update in enumerate(batch.outcomes):
+    for number, update in enumerate(outcomes):
         if isinstance(update, DeadLetter):
             continue
         try:
             validate_update(config, update)
         except InvalidInputError as error:
             name = type(error).__name__
-            letter = DeadLetter(batch.records[number], reason_of(name), str(error), name)
-            batch.outcomes[number] = letter
+            outcomes[number] = DeadLetter(records[number], reason_of(name), str(error), name)
 
 
 def reason_of(error_class: str) -> str:
@@ -151,18 +200,6 @@ def reason_of(error_class: str) -> str:
     """
     words = error_class.removesuffix("Error")
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in words).lstrip("-")
-
-
-def _decode(record: Record, decoder: Decoder) -> Upsert | Delete | DeadLetter:
-    try:
-        update: object = decoder(record)
-    except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
-        reason = error.reason if isinstance(error, DecodeError) else "decoder-failed"
-        return DeadLetter(record, reason, str(error), type(error).__name__)
-    if not isinstance(update, Upsert | Delete):
-        detail = f"the decoder returned {type(update).__name__}, no update"
-        return DeadLetter(record, "decoder-failed", detail, "TypeError")
-    return update
 
 
 def _payload(records: Sequence[Record]) -> int:

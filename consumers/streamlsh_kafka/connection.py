@@ -2,8 +2,8 @@
 
 Left to itself, kafka-python retries a wrong password or a dead address for 30 seconds and then
 says "Unable to bootstrap". So the way is walked here first, one step at a time: TCP, TLS, SASL,
-and the addresses that the broker advertises. Only this module looks inside of the client
-library (its ``net`` package), to learn *why* a connection failed.
+and the addresses that the broker advertises. This module looks inside of the client library
+(its ``net`` package), to learn *why* a connection failed; beside it only `fetching` does.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -20,6 +21,7 @@ from streamlsh_kafka.errors import (
     TopicNotFoundError,
     TopicRecreatedError,
 )
+from streamlsh_kafka.fetching import read_faster
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Record, lag
 
@@ -59,6 +61,9 @@ class KafkaSource:
         )
         self._consumer: Any = None
         self._positions: dict[int, int] = {}
+        # Fetched already, a list a partition; and how far that goes beyond the positions.
+        self._waiting: deque[list[Record]] = deque()
+        self._fetched: dict[int, int] = {}
         try:
             self._identity, self._partitions = self._describe()
             self._consumer = self._new_consumer()
@@ -118,18 +123,19 @@ class KafkaSource:
         if now >= self._next_topic_check:
             self._check_topic()
             self._next_topic_check = now + TOPIC_CHECK_SECONDS
-        try:
-            polled = self._wait(timeout, max_records)
-            for partition in self._positions:
-                reached = self._consumer.position(TopicPartition(self._topic, partition))
-                if reached is not None:
-                    self._positions[partition] = reached
-        except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
-            self._explain_range(error)
-        if polled:
+        if not self._waiting:
+            try:
+                self._waiting.extend(self._wait(timeout))
+                for partition in self._positions:
+                    reached = self._consumer.position(TopicPartition(self._topic, partition))
+                    if reached is not None:
+                        self._fetched[partition] = reached
+            except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
+                self._explain_range(error)
+        records = self._hand_out(max_records)
+        if records:
             self._next_stall_check = now + STALL_SECONDS
-            batches = list(polled.values())
-            return batches[0] if len(batches) == 1 else [r for batch in batches for r in batch]
+            return records
         if now >= self._next_stall_check:
             self._end_stall()
             self._next_stall_check = time.monotonic() + STALL_SECONDS
@@ -161,8 +167,25 @@ class KafkaSource:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
         self._admin.close()
 
-    def _wait(self, timeout: float, max_records: int) -> dict[Any, list[Record]]:
-        """Poll in short slices.
+    def _hand_out(self, max_records: int) -> list[Record]:
+        """Some of what waits, and the positions after it."""
+        records: list[Record] = []
+        while self._waiting and len(records) < max_records:
+            first, room = self._waiting[0], max_records - len(records)
+            records += first[:room]
+            if len(first) <= room:
+                self._waiting.popleft()
+            else:
+                self._waiting[0] = first[room:]
+        self._positions |= self._fetched
+        self._positions |= {rest[0].partition: rest[0].offset for rest in self._waiting}
+        return records
+
+    def _wait(self, timeout: float) -> list[list[Record]]:
+        """Poll in short slices, for all that the client has.
+
+        Only when it holds nothing more of a partition does it fetch again, in a thread of its
+        own, so what is taken from it at once is handed out while the next fetch arrives.
 
         In kafka-python 3.0 a fetch that completes between two steps of a poll is overlooked, and
         the poll sleeps for up to 100 ms on top of records that are there already. It sleeps no
@@ -172,11 +195,9 @@ class KafkaSource:
         while True:
             left = deadline - time.monotonic()
             slice_ms = max(0, int(min(left, POLL_SLICE_SECONDS) * 1000))
-            polled: dict[Any, list[Record]] = self._consumer.poll(
-                timeout_ms=slice_ms, max_records=max_records
-            )
+            polled: dict[Any, list[Record]] = self._consumer.poll(timeout_ms=slice_ms)
             if polled or left <= 0:
-                return polled
+                return list(polled.values())
 
     def _new_consumer(self) -> Any:
         try:
@@ -195,10 +216,13 @@ class KafkaSource:
             )
         except kafka.errors.KafkaError as error:
             raise self._lost(error) from error
+        read_faster(consumer)
         consumer.assign([TopicPartition(self._topic, number) for number in self._partitions])
         return consumer
 
     def _seek(self) -> None:
+        self._waiting.clear()
+        self._fetched.clear()
         for partition, offset in self._positions.items():
             self._consumer.seek(TopicPartition(self._topic, partition), offset)
 

@@ -11,16 +11,13 @@ from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 from streamlsh import CommitResult, Position, Writer
-from streamlsh.errors import InvalidInputError
-from streamlsh_kafka.batches import Batch, BatchBounds, Feed, refuse_misfits
-from streamlsh_kafka.dead_letters import DeadLetter, DeadLetters
+from streamlsh_kafka.batches import Batch, BatchBounds, Feed, prepare
+from streamlsh_kafka.dead_letters import DeadLetters
 from streamlsh_kafka.decoders import Decoder
 from streamlsh_kafka.errors import PoisonRecordError
 from streamlsh_kafka.source import Source, reached
 from streamlsh_kafka.wire import decode_update
 
-REST_SECONDS = 1.0
-"""How long a backlog may keep the observers from their turn at the source."""
 COLLECT_AFTER = 100_000
 """New objects after which the loop's process looks for garbage cycles."""
 
@@ -35,7 +32,7 @@ class BatchReport:
         dead_letters: how many were set aside, by reason.
         result: the library's own account of the commit.
         positions: the positions that were stored with it.
-        prepare_seconds: validating, dead letters and staging.
+        prepare_seconds: dead letters, and what hashing took longer than the commit before.
         commit_seconds: the commit alone.
         newest_timestamp: of the records in it, in milliseconds since the epoch; 0 without any.
     """
@@ -102,9 +99,8 @@ def consume(
     4. commit all updates together with the positions after them, atomically and durably;
     5. tell the observers.
 
-    Meanwhile the next batch is polled and decoded in a thread of its own, and if it is there in
-    time and all good it is staged before this one is committed, so that the writer hashes it
-    during the commit. Nothing of it counts before its own commit.
+    Steps 1 and 2 are done in a thread of their own, which is up to two batches ahead during a
+    backlog, and the writer hashes in another. Nothing of a batch counts before its own commit.
 
     A crash anywhere leaves the index at the last commit, and the source is read again from there:
     no update is lost or applied twice. Dead letters of a batch that was not committed are written
@@ -127,46 +123,32 @@ def consume(
         FencedError: another writer took the index over.
     """
     summary = Summary()
-    rested = time.monotonic()
 
     def at_rest() -> None:
-        nonlocal rested
         for observer in observers:
             observer.polled(source)
-        rested = time.monotonic()
 
-    following: Batch | None = None
-    staged = False
     try:
         source.start(writer.positions)
         ends = source.end_offsets() if until_end else None
         if ends is not None and reached(source.positions(), ends):
             return summary
-        with _few_collections(), Feed(source, bounds or BatchBounds(), decoder, ends) as feed:
-            while not (stop_requested() or (feed.exhausted and following is None)):
-                batch = following or feed.take(at_rest)
-                following, following_staged = None, False
+        with (
+            _few_collections(),
+            Feed(source, bounds or BatchBounds(), decoder, writer, ends) as feed,
+        ):
+            while not (stop_requested() or feed.exhausted):
+                batch = feed.take(at_rest)
                 positions = _moved(writer, batch)
                 if batch.records or positions:
-                    started = time.perf_counter()
-                    if not staged:
-                        _stage(writer, batch)
-                    bad = _set_aside(writer, batch, positions, dead_letters)
-                    prepared = time.perf_counter()
-                    count = writer.staged
-                    # Observers may ask the broker, which no batch in hand should wait for.
-                    if feed.ready() and time.monotonic() - rested < REST_SECONDS:
-                        following = feed.take(_pass_by)
-                        following_staged = _stage_ahead(writer, following)
-                    report = _commit(writer, batch, positions, count, bad, prepared - started)
+                    report = _apply(writer, batch, positions, decoder, dead_letters)
                     summary = Summary(
                         summary.records + report.records,
                         summary.commits + 1,
-                        summary.dead_letters + len(bad),
+                        summary.dead_letters + len(batch.dead_letters),
                     )
                     for observer in observers:
                         observer.committed(report)
-                staged = following_staged
     finally:
         writer.discard()
         for observer in observers:
@@ -200,74 +182,43 @@ def _moved(writer: Writer, batch: Batch) -> list[Position]:
     ]
 
 
-def _stage(writer: Writer, batch: Batch) -> None:
-    """Stage a batch's updates; those that do not fit this index become dead letters."""
-    try:
-        writer.stage(batch.updates())
-    except InvalidInputError:
-        # Nothing of that call is staged. Rare, so good batches do not pay for finding out.
-        refuse_misfits(batch, writer.config)
-        writer.stage(batch.updates())
-
-
-def _stage_ahead(writer: Writer, batch: Batch) -> bool:
-    """Stage the next batch while the one before it is not yet committed, if it is all good.
-
-    Its vectors are hashed during that commit. Bad records wait for the batch's own turn.
-    """
-    if batch.dead_letters():
-        return False
-    try:
-        writer.stage(batch.updates())
-    except InvalidInputError:
-        return False
-    return True
-
-
-def _set_aside(
+def _apply(
     writer: Writer,
     batch: Batch,
     positions: Sequence[Position],
+    decoder: Decoder,
     dead_letters: DeadLetters | None,
-) -> list[DeadLetter]:
-    """Put a batch's bad records to the dead letters, or stop before the first."""
-    bad = batch.dead_letters()
-    if bad and dead_letters is None:
-        writer.discard()
-        _stop_before(writer, batch, bad[0], positions)
-    if bad and dead_letters is not None:
-        dead_letters.put(bad)
-    return bad
-
-
-def _commit(
-    writer: Writer,
-    batch: Batch,
-    positions: Sequence[Position],
-    count: int,
-    bad: Sequence[DeadLetter],
-    prepare_seconds: float,
 ) -> BatchReport:
+    """Set a batch's bad records aside, and commit the good ones with the positions."""
     started = time.perf_counter()
-    result = writer.commit(positions, count=count)
+    if batch.dead_letters:
+        if dead_letters is None:
+            _stop_before(writer, batch, positions, decoder)
+        dead_letters.put(batch.dead_letters)
+    writer.stage(batch.updates)
+    batch.updates.wait()
+    prepared = time.perf_counter()
+    result = writer.commit(positions)
     return BatchReport(
         records=len(batch.records),
         payload_bytes=batch.payload_bytes,
-        dead_letters=Counter(letter.reason for letter in bad),
+        dead_letters=Counter(letter.reason for letter in batch.dead_letters),
         result=result,
         positions=positions,
-        prepare_seconds=prepare_seconds,
-        commit_seconds=time.perf_counter() - started,
+        prepare_seconds=prepared - started,
+        commit_seconds=time.perf_counter() - prepared,
         newest_timestamp=max((record.timestamp for record in batch.records), default=0),
     )
 
 
 def _stop_before(
-    writer: Writer, batch: Batch, letter: DeadLetter, positions: Sequence[Position]
+    writer: Writer, batch: Batch, positions: Sequence[Position], decoder: Decoder
 ) -> NoReturn:
     """Commit what comes before the first bad record, and raise."""
-    first = batch.outcomes.index(letter)
-    writer.stage(batch.updates(first))
+    letter = batch.dead_letters[0]
+    first = next(i for i, record in enumerate(batch.records) if record is letter.record)
+    updates, _ = prepare(batch.records[:first], decoder, writer)
+    writer.stage(updates)
     # A partition goes on at its first record that is left out, or else where the source stands.
     left_out: dict[int, int] = {}
     for record in batch.records[first:]:

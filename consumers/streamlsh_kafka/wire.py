@@ -39,12 +39,12 @@ MAX_DEPTH: Final = 16
 """Maps and arrays inside each other, the outermost included."""
 
 _FIELDS: Final = frozenset({"vector", "version", "tags", "attributes"})
-_INT64_MIN: Final = -(2**63)
-_INT64_MAX: Final = 2**63 - 1
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
 _UINT64_MAX: Final = 2**64 - 1
 _SCALARS: Final = frozenset({type(None), bool, float, str, bytes})
 _MAX_VERSION_DIGITS: Final = 20
-_WIRE_FLOAT: Final = np.dtype("<f4")
+WIRE_FLOAT: Final = np.dtype("<f4")
 
 
 def decode_update(record: Record) -> Upsert | Delete:
@@ -92,7 +92,7 @@ def encode_update(
         fields["tags"] = list(update.tags)
     if update.attributes is not None:
         fields["attributes"] = dict(update.attributes)
-    vector = np.ascontiguousarray(update.vector, dtype=_WIRE_FLOAT)
+    vector = np.ascontiguousarray(update.vector, dtype=WIRE_FLOAT)
     if encoding == "msgpack":
         return key, msgpack.packb({"vector": vector.tobytes(), **fields}), []
     if encoding == "json":
@@ -146,7 +146,7 @@ def _int64(number: object) -> int:
         raise DecodeError(
             "bad-version", f"expected an integer version, received {type(number).__name__}"
         )
-    if not _INT64_MIN <= number <= _INT64_MAX:
+    if not INT64_MIN <= number <= INT64_MAX:
         raise DecodeError("bad-version", "expected a signed 64-bit version, received a larger one")
     return number
 
@@ -243,7 +243,7 @@ def _to_vector(field: object) -> NDArray[np.float32]:
                 f"expected float32 values of 4 bytes each, received {len(field)} bytes",
             )
         _check_elements(len(field) // 4)
-        return np.frombuffer(field, dtype=_WIRE_FLOAT)
+        return np.frombuffer(field, dtype=WIRE_FLOAT)
     if type(field) is not list:
         raise DecodeError(
             "bad-vector", f"expected bytes or an array of numbers, received {type(field).__name__}"
@@ -256,7 +256,7 @@ def _to_vector(field: object) -> NDArray[np.float32]:
         raise DecodeError("bad-vector", "expected an array of numbers and nothing else in it")
     try:
         with np.errstate(over="ignore"):  # becomes infinite, which the library refuses
-            return np.array(field, dtype=np.float64).astype(_WIRE_FLOAT)
+            return np.array(field, dtype=np.float64).astype(WIRE_FLOAT)
     except OverflowError as error:
         raise DecodeError("bad-vector", "expected numbers that fit a float") from error
 
@@ -298,7 +298,7 @@ def _check_tree(node: object, levels: int) -> None:
         for child in children:
             _check_tree(child, levels - 1)
     elif kind is int:
-        if not _INT64_MIN <= cast("int", node) <= _UINT64_MAX:
+        if not INT64_MIN <= cast("int", node) <= _UINT64_MAX:
             raise DecodeError("bad-attributes", "expected integers of at most 64 bits")
     elif kind not in _SCALARS:
         raise DecodeError("bad-attributes", f"expected plain values, received {kind.__name__}")

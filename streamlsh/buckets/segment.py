@@ -14,17 +14,27 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import Entries, EntryLayout
-from streamlsh.storage.schema import PAD, in_place, segment_key
-from streamlsh.storage.values import fetch
+from streamlsh.buckets.layout import (
+    BLOCK,
+    LANES,
+    Entries,
+    blocks_per_chunk,
+    pack_entries,
+    unpack_entries,
+)
+from streamlsh.kernels.merge import merge_segments
+from streamlsh.storage.schema import IN_PLACE, PAD, in_place, segment_key
+from streamlsh.storage.values import address_of, fetch
 
 TAIL_ENTRIES = 8192
 """Entries the tail may hold; a commit that brings it above turns it into a segment."""
 MOST_DEAD = 2
 """Entries held for each live one above which all segments are merged."""
-FAN_OUT = 16
-"""Segments of one level that are merged into one of the next. Large, because every segment
-that a query meets costs it (eight segments: 40 %), and merging is cheap."""
+RATIO = 8
+"""A segment holds at least so many times what the next younger one holds; if not, they are merged.
+Every segment that a query meets costs it, so there are few: two of any size to speak of."""
+
+I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +53,6 @@ class Segment:
     codes: int
     chunks: int
 
-    @property
-    def level(self) -> int:
-        """Tier by size: segments of one tier are merged once there are ``FAN_OUT`` of them."""
-        level = 0
-        while self.entries > TAIL_ENTRIES * FAN_OUT ** (level + 1) // 2:
-            level += 1
-        return level
-
     def pack(self) -> list[int]:
         """As msgpack can hold it."""
         return [self.number, self.entries, self.codes, self.chunks]
@@ -58,28 +60,67 @@ class Segment:
 
 def write_segment(
     transaction: lmdb.Transaction,
+    snapshot: lmdb.Transaction,
     database: lmdb._Database,
-    layout: EntryLayout,
     chunk_bytes: int,
     number: int,
+    merged: list[Segment],
     entries: Entries,
-) -> Segment:
-    """Store entries, in any order, as a segment."""
+    live: I64,
+) -> Segment | None:
+    """Store the live entries of older segments and new ones, in any order, as a segment.
+
+    Args:
+        transaction: the commit's write transaction.
+        snapshot: a read transaction that sees the older segments.
+        database: the ``segments`` database.
+        chunk_bytes: size of the large values.
+        number: of the new segment.
+        merged: older segments, oldest first; they are deleted.
+        entries: new entries, younger than theirs.
+        live: addresses of the live bitmap's pages as the commit leaves it.
+
+    Returns:
+        The segment, or ``None`` if nothing is live.
+    """
+    per_chunk = LANES * blocks_per_chunk(chunk_bytes)
     order = np.lexsort((entries.slots, entries.buckets))
     entries = entries.take(order)
-    codes, starts = np.unique(entries.buckets, return_index=True)
-    directory = np.concatenate([codes, starts, [len(entries)]]).astype(np.uint32)
+    new_codes, first = np.unique(entries.buckets, return_index=True)
+    new_starts = np.append(first, len(entries)).astype(np.uint32)
+    new_blocks = pack_entries(entries)
+    sources = np.zeros((len(merged) + 1, 4), np.int64)
+    chunks: list[int] = []
+    for row, segment in zip(sources, merged, strict=False):
+        parts = [
+            address_of(fetch(snapshot, database, segment_key(segment.number, part))) + PAD
+            for part in range(segment.chunks + 1)
+        ]
+        row[:] = segment.codes, parts[0], parts[0] + 4 * segment.codes, len(chunks)
+        chunks += parts[1:]
+    sources[-1] = len(new_codes), address_of(new_codes), address_of(new_starts), len(chunks)
+    step = per_chunk // LANES * BLOCK.itemsize
+    chunks += range(address_of(new_blocks), address_of(new_blocks) + new_blocks.nbytes, step)
+    held = sum(segment.entries for segment in merged) + len(entries)
+    codes = np.empty(int(sources[:, 0].sum()), np.uint32)
+    starts = np.empty(len(codes) + 1, np.uint32)
+    out = np.zeros((-(-held // per_chunk), chunk_bytes), np.uint8)
+    targets = address_of(out) + PAD + chunk_bytes * np.arange(len(out))
+    occupied, count = merge_segments(
+        sources, np.array(chunks, np.int64), per_chunk, live, codes, starts, targets
+    )
+    for segment in merged:
+        delete_segment(transaction, database, segment)
+    if not count:
+        return None
+    directory = np.concatenate([codes[:occupied], starts[: occupied + 1]])
     transaction.put(segment_key(number, 0), in_place(directory.tobytes()), db=database)
-    blocks = layout.pack(entries)
-    per_chunk = layout.blocks_per_chunk(chunk_bytes)
-    parts = range(0, len(blocks), per_chunk)
-    for part, start in enumerate(parts, 1):
-        transaction.put(
-            segment_key(number, part),
-            in_place(blocks[start : start + per_chunk].tobytes()),
-            db=database,
-        )
-    return Segment(number, len(entries), len(codes), len(parts))
+    used = -(-count // per_chunk)
+    for part in range(used):
+        blocks = -(-min(per_chunk, count - part * per_chunk) // LANES)
+        size = max(PAD + blocks * BLOCK.itemsize, IN_PLACE)
+        transaction.put(segment_key(number, part + 1), out[part, :size].data, db=database)
+    return Segment(number, count, occupied, used)
 
 
 def read_directory(
@@ -92,10 +133,7 @@ def read_directory(
 
 
 def read_segment(
-    transaction: lmdb.Transaction,
-    database: lmdb._Database,
-    layout: EntryLayout,
-    segment: Segment,
+    transaction: lmdb.Transaction, database: lmdb._Database, segment: Segment
 ) -> Entries:
     """All entries of a segment, copied."""
     codes, starts = read_directory(transaction, database, segment)
@@ -105,12 +143,9 @@ def read_segment(
     ]
     # A short last chunk is padded to the least size of an in-place value.
     blocks = np.concatenate(
-        [
-            np.frombuffer(value, layout.block, (len(value) - PAD) // layout.block.itemsize, PAD)
-            for value in values
-        ]
+        [np.frombuffer(value, BLOCK, (len(value) - PAD) // BLOCK.itemsize, PAD) for value in values]
     )
-    return layout.unpack(blocks, np.repeat(codes, np.diff(starts)))
+    return unpack_entries(blocks, np.repeat(codes, np.diff(starts)))
 
 
 def delete_segment(
@@ -121,21 +156,22 @@ def delete_segment(
         transaction.delete(segment_key(segment.number, part), db=database)
 
 
-def due_merge(segments: list[Segment], live_entries: int) -> list[Segment]:
-    """The segments to merge now, or none.
+def due_merge(segments: list[Segment], new: int, live_entries: int) -> list[Segment]:
+    """The youngest segments that new entries must be merged with to keep the ``RATIO``.
 
-    Those of the lowest tier that has ``FAN_OUT`` of them; but all, once most of what they hold
-    is dead: a small index that is rewritten all the time would else be mostly dead entries.
+    All of them, once most of what they hold is dead: a small index that is rewritten all the
+    time would else be mostly dead entries.
 
     Args:
-        segments: all segments.
-        live_entries: how many of their entries are live, about.
+        segments: all segments, oldest first.
+        new: how many new entries there are.
+        live_entries: how many entries of the index are live, about.
     """
     held = sum(segment.entries for segment in segments)
-    if len(segments) > 1 and held > MOST_DEAD * live_entries + TAIL_ENTRIES:
+    if held > MOST_DEAD * live_entries + TAIL_ENTRIES:
         return list(segments)
-    for level in sorted({segment.level for segment in segments}):
-        members = [segment for segment in segments if segment.level == level]
-        if len(members) >= FAN_OUT:
-            return members
-    return []
+    first = len(segments)
+    while first and segments[first - 1].entries < RATIO * new:
+        first -= 1
+        new += segments[first].entries
+    return segments[first:]

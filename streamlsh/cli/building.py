@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlsh
 from streamlsh.cli.errors import InputFileError, LoadInterruptedError
-from streamlsh.cli.files import Rows, RowSource, open_rows
+from streamlsh.cli.files import Rows, RowSource, open_rows, read_vectors
 from streamlsh.cli.files.arrays import open_array
 from streamlsh.cli.files.rows import float32
 from streamlsh.cli.interrupt import deferred_interrupt
@@ -15,15 +15,21 @@ from streamlsh.cli.output import print_json, print_lines
 from streamlsh.cli.progress import progress, working
 from streamlsh.errors import InvalidInputError
 
-_FAMILY_PARAMETERS = ("bits", "tables", "cells")
+_FAMILY_PARAMETERS = ("tables", "axes", "bits", "hashes", "bucket_length", "cells")
+_OPTIONS = (*_FAMILY_PARAMETERS, "map_size", "delete_retention")
 _COUNTS = ("inserted", "replaced", "unchanged", "stale")
 
 
 def create(options: Namespace) -> None:
     """Make an empty index and say what it is."""
-    sample = None if options.sample is None else float32(open_array(Path(options.sample)))
-    given = {name: getattr(options, name) for name in _FAMILY_PARAMETERS}
-    with working("calibrating the family"):
+    given = {name: getattr(options, name) for name in _OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.vectors is not None:
+        given["vectors"] = open_array(Path(options.vectors))
+    sample = None
+    if options.sample is not None:
+        sample = float32(read_vectors(Path(options.sample), options.dim))
+    with working("making the family"):
         streamlsh.create(
             options.path,
             dim=options.dim,
@@ -31,7 +37,7 @@ def create(options: Namespace) -> None:
             family=options.family,
             sample=sample,
             seed=options.seed,
-            **{name: value for name, value in given.items() if value is not None},
+            **given,
         )
     with streamlsh.open(options.path) as reader:
         config = reader.config

@@ -16,17 +16,20 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda _done: None
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
+    with _bar() as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def sharing(what: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar whose function is told the share that is done, and what is being done."""
+    if not sys.stderr.isatty():
+        yield lambda _share, _doing: None
+        return
+    with _bar() as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share, doing: bar.update(task, completed=share, description=f"{what}: {doing}")
 
 
 @contextmanager
@@ -37,3 +40,14 @@ def working(what: str) -> Iterator[None]:
         return
     with Console(stderr=True).status(what):
         yield
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

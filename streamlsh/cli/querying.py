@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,17 @@ _SHOWN_NUMBERS = 8
 def search(options: Namespace) -> None:
     """Print the nearest items, with the commit that the answer reflects."""
     vectors = None if options.vector is None else float32(open_array(Path(options.vector)))
+    wanted: dict[str, Any] = {
+        "k": options.k,
+        "recall": 1.0 if options.exact else options.recall,
+        "tags": options.tags,
+        "exclude": options.exclude,
+    }
     with streamlsh.open(options.path) as reader, reader.snapshot() as snapshot:
         if vectors is None:
-            hits = snapshot.search_ids(options.ids, k=options.k)
+            hits = snapshot.search_ids(options.ids, **wanted)
         else:
-            hits = snapshot.search(vectors, k=options.k)
+            hits = snapshot.search(vectors, **wanted)
         single = vectors is None or vectors.ndim == 1
         columns = ([hits.ids], [hits.scores]) if single else (hits.ids, hits.scores)
         answers = [
@@ -41,17 +48,13 @@ def search(options: Namespace) -> None:
                 "hits": answers[0] if single else answers,
                 "commit": hits.commit,
                 "positions": position_fields(hits.positions.values()),
-                "plan": {
-                    "route": hits.plan.route,
-                    "candidates": hits.plan.candidates,
-                    "share": hits.plan.share,
-                },
+                "plan": asdict(hits.plan),
             }
         )
         return
     for number, answer in enumerate(answers):
         _print_answer(answer, "" if single else f"query {number}")
-    print(f"commit {hits.commit}, {hits.plan.route}, {hits.plan.share:.1%} of the index looked at")
+    print(f"commit {hits.commit}; {_as_line(hits.plan)}")
 
 
 def get(options: Namespace) -> None:
@@ -73,6 +76,23 @@ def get(options: Namespace) -> None:
             ("vector", f"[{numbers}, ...] {len(item.vector)} numbers"),
         ]
     )
+
+
+def _as_line(plan: streamlsh.Plan) -> str:
+    """How an answer was found, why, and what it promises."""
+    how = {
+        "tables": f"tables, {plan.probes:,.0f} buckets and",
+        "scan": "scan of all sketches,",
+        "exact": "scan of all vectors,",
+    }.get(plan.route)
+    if how is None:
+        return f"nothing to look for ({plan.reason})"
+    line = f"{how} {plan.candidates:,.0f} candidates, {plan.share:.1%} of the index"
+    if plan.recall is not None:
+        line += f", recall {plan.recall:.3f}"
+    if plan.dropped:
+        line += f", {plan.dropped:,.0f} dropped in ties"
+    return f"{line} ({plan.reason})"
 
 
 def _attributes(

@@ -1,6 +1,8 @@
 """What a hash family offers to the rest of the library.
 
-A family maps unit vectors to buckets and sketches, and a query to the buckets worth probing.
+A family maps vectors to buckets and sketches, and a query to the buckets worth probing. It sees
+them as its metric wants them (``streamlsh.metrics``): at length one under cosine, as they are
+under the others.
 It is frozen: its arrays are drawn or trained once, stored with the index, and never change.
 Bucket numbers run over all tables (table t's buckets follow those of table t - 1), so the
 storage below knows nothing of tables.
@@ -8,16 +10,20 @@ storage below knows nothing of tables.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import Entries
+from streamlsh.buckets.layout import WORDS, Entries
 
 F32 = NDArray[np.float32]
+
+MAX_HALF = 65504.0
+"""Largest float16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +68,62 @@ class Encoded:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query as the scan wants it.
+class Probed(NamedTuple):
+    """Queries, hashed: what the scan needs of them, and the buckets to look into.
 
     Attributes:
-        projected: (width,) the query's projections, in full precision.
-        planes: (4, words) uint64 bit planes of the projections at 4 bits.
-        delta: value of one step of the planes.
+        planes: (n, 4, words) uint64 bit planes of the projected queries at 4 bits.
+        deltas: (n,) float32 value of one step of the planes.
+        buckets: (n, p) uint32, most promising first, distinct.
+        bases: (n, p) float32: what all scores in a bucket begin with, such as the query's inner
+            product with the bucket's centre.
+        counts: (n,) int64: how many of a row's buckets count; -1 for all buckets up to the
+            first of the row, which then share its base.
     """
 
-    projected: F32
     planes: NDArray[np.uint64]
-    delta: float
-
-
-@dataclass(frozen=True, slots=True)
-class Probes:
-    """Buckets to look into.
-
-    Attributes:
-        buckets: (p,) uint32, most promising first, distinct.
-        bases: (p,) float32: the query's inner product with each bucket's centre.
-    """
-
+    deltas: F32
     buckets: NDArray[np.uint32]
     bases: F32
+    counts: NDArray[np.int64]
+
+    @staticmethod
+    def empty(queries: int, most: int) -> Probed:
+        """Room for so many queries and at most so many buckets of each."""
+        return Probed(
+            np.empty((queries, 4, WORDS), np.uint64),
+            np.empty(queries, np.float32),
+            np.empty((queries, most), np.uint32),
+            np.empty((queries, most), np.float32),
+            np.empty(queries, np.int64),
+        )
+
+    def up_to(self, last: int) -> Probed:
+        """The same queries, with all buckets up to ``last``, of base zero."""
+        queries = len(self.planes)
+        return Probed(
+            self.planes,
+            self.deltas,
+            np.full((queries, 1), last, np.uint32),
+            np.zeros((queries, 1), np.float32),
+            np.full(queries, -1, np.int64),
+        )
+
+
+def single_sketch(buckets: NDArray[np.uint32], bits: NDArray[np.uint64], f: F32, a: F32) -> Encoded:
+    """Items with one sketch each, stored in every one of their (n, tables) buckets."""
+    shape = buckets.shape
+    return Encoded(
+        buckets,
+        np.broadcast_to(bits[:, None], (*shape, WORDS)),
+        np.broadcast_to(to_half(f)[:, None], shape),
+        np.broadcast_to(to_half(a)[:, None], shape),
+    )
+
+
+def to_half(values: F32) -> NDArray[np.float16]:
+    """Nearest float16 numbers, the largest there is for what lies beyond it."""
+    return np.clip(values, -MAX_HALF, MAX_HALF).astype(np.float16)
 
 
 class Family(ABC):
@@ -96,37 +132,48 @@ class Family(ABC):
     Class attributes:
         name: what users call it.
         needs_sample: whether ``fit`` wants a sample of the data.
+        metrics: names of the metrics that it can be used with.
 
     Attributes:
         dim: length of the vectors.
+        metric: how they are compared.
         tables: number of bucket tables.
         assignments: buckets an item goes into, over all tables.
         buckets: number of buckets, over all tables.
-        words: 64-bit words of a sketch.
+        most_probes: buckets a query may probe; who wants more takes ``first_table``.
         default_probes: buckets a query probes unless told otherwise.
         scan_below: up to so many items, a scan of all sketches is as fast as probing for the
             same recall, and misses less.
+        overflow: number of the bucket of items outside the range that the family was made for,
+            which every query probes; ``None`` if there is no such bucket.
     """
 
     name: ClassVar[str]
     needs_sample: ClassVar[bool]
+    metrics: ClassVar[tuple[str, ...]]
     dim: int
+    metric: str
     tables: int
     assignments: int
     buckets: int
-    words: int
+    most_probes: int
     default_probes: int
     scan_below: int
+    overflow: int | None = None
 
     @classmethod
     @abstractmethod
-    def fit(cls, dim: int, seed: int, sample: F32 | None, parameters: dict[str, Any]) -> Self:
+    def fit(
+        cls, dim: int, metric: str, seed: int, sample: F32 | None, parameters: dict[str, Any]
+    ) -> Self:
         """Draw or train a family.
 
         Args:
             dim: length of the vectors.
+            metric: one of ``metrics``.
             seed: all randomness comes from it.
-            sample: (n, dim) unit vectors like those to be indexed, or ``None``.
+            sample: (n, dim) vectors like those to be indexed, as the metric wants them, or
+                ``None``.
             parameters: what the user chose; unknown names and bad values are errors.
 
         Raises:
@@ -136,7 +183,9 @@ class Family(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls, dim: int, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+    def restore(
+        cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
+    ) -> Self:
         """The family from what ``parameters`` and ``arrays`` gave."""
 
     @abstractmethod
@@ -148,17 +197,25 @@ class Family(ABC):
         """The frozen arrays by name."""
 
     @abstractmethod
-    def encode(self, unit: F32) -> Encoded:
-        """Buckets and sketches of (n, dim) unit vectors, the same bits alone or in a batch."""
+    def encode(self, vectors: F32) -> Encoded:
+        """Buckets and sketches of (n, dim) vectors, the same bits alone or in any batch."""
 
     @abstractmethod
-    def query(self, unit: F32) -> Query:
-        """Prepare one (dim,) unit vector for probing and scanning."""
+    def probe(self, queries: F32, most: int, reach: float) -> Probed:
+        """Hash queries and find the buckets most likely to hold their neighbours.
+
+        Args:
+            queries: (n, dim), contiguous.
+            most: buckets of a query at most, over all tables, beside the one of overflow.
+            reach: buckets are left out that are less promising than a query's best by more than
+                this, in the family's own measure; infinity for no such limit.
+        """
+
+    def ways(self) -> list[tuple[int, float]]:
+        """Ways to probe worth measuring, from narrow to wide: arguments of ``probe``."""
+        within = {min(1 << power, self.most_probes) for power in range(21)}
+        return [(count, math.inf) for count in sorted(within)]
 
     @abstractmethod
-    def probe(self, query: Query, count: int) -> Probes:
-        """The ``count`` buckets most likely to hold the query's neighbours, over all tables."""
-
-    @abstractmethod
-    def first_table(self, query: Query) -> Probes:
-        """All buckets of the first table in order of their numbers: they hold every item."""
+    def first_table(self, queries: F32) -> Probed:
+        """Hash queries, with all buckets of the first table: they hold every item."""

@@ -17,12 +17,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.errors import FamilyParameterError
-from streamlsh.families.base import F32, Encoded, Family, Probes, Query
+from streamlsh.buckets.layout import WORDS
+from streamlsh.families.base import F32, Encoded, Family, Probed, single_sketch
+from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_frame
-from streamlsh.kernels.encode import encode_by_signs, query_planes
-from streamlsh.kernels.probes import sign_probes
-from streamlsh.kernels.tiles import project_rows, tile_columns
+from streamlsh.kernels.encode import encode_by_signs
+from streamlsh.kernels.probes import probe_signs
+from streamlsh.kernels.tiles import quantise_points, tile_columns, tile_points
 
 DEFAULT_BITS = 12
 DEFAULT_TABLES = 3
@@ -32,63 +33,54 @@ SCAN_BELOW = 200_000
 100,000 sentence embeddings) that a plain scan of the sketches is faster up to here."""
 MAX_BITS = 16
 MAX_BUCKETS = 1 << 20
-MIN_WIDTH = 256
-MAX_WIDTH = 512
+WIDTH = 64 * WORDS
 
 
 class Hyperplane(Family):
     """See the module's docstring.
 
     Args:
-        frame: (dim, width) float32, the directions as columns.
+        frame: (dim, WIDTH) float32, the directions as columns.
         bits: bits of a table's key.
         tables: number of tables.
     """
 
     name: ClassVar[str] = "hyperplane"
     needs_sample: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("cosine",)
+    metric = "cosine"
 
     def __init__(self, frame: F32, bits: int, tables: int) -> None:
-        self.dim, self._width = frame.shape
+        self.dim = len(frame)
         self.tables = tables
         self.assignments = tables
         self.buckets = tables << bits
-        self.words = self._width // 64
+        self.most_probes = self.buckets
         self.default_probes = min(self.buckets, DEFAULT_PROBES)
         self.scan_below = SCAN_BELOW
         self._bits = bits
         self._frame = frame
         self._tiles = tile_columns(frame)
-        self._offset = np.zeros(self._width, np.float32)
+        self._offset = np.zeros(WIDTH, np.float32)
+        columns, self._scales, self._excess = quantise_points(np.ascontiguousarray(frame.T))
+        self._bytes = tile_points(columns)
 
     @classmethod
-    def fit(cls, dim: int, seed: int, sample: F32 | None, parameters: dict[str, Any]) -> Self:
+    def fit(
+        cls, dim: int, metric: str, seed: int, sample: F32 | None, parameters: dict[str, Any]
+    ) -> Self:
         """Draw a frame; the sample is not looked at."""
-        unknown = set(parameters) - {"bits", "tables"}
-        if unknown:
-            raise FamilyParameterError(
-                "unknown parameter of hyperplane", expected="bits, tables",
-                received=", ".join(sorted(unknown)),
-            )  # fmt: skip
-        width = min(max((dim + 63) // 64 * 64, MIN_WIDTH), MAX_WIDTH)
-        bits = parameters.get("bits", DEFAULT_BITS)
-        tables = parameters.get("tables", DEFAULT_TABLES)
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
-            raise FamilyParameterError(
-                "bits of hyperplane", expected=f"an integer from 1 to {MAX_BITS}", received=bits
-            )
-        most = min(width // bits, MAX_BUCKETS >> bits)
-        if isinstance(tables, bool) or not isinstance(tables, int) or not 1 <= tables <= most:
-            raise FamilyParameterError(
-                "tables of hyperplane",
-                expected=f"an integer from 1 to {most} with {bits} bits and {width} directions",
-                received=tables,
-            )
-        frame = random_frame(np.random.default_rng(seed), dim, width)
+        check_names(cls.name, parameters, ("bits", "tables"))
+        bits = integer_in(cls.name, parameters, "bits", DEFAULT_BITS, 1, MAX_BITS)
+        most = min(WIDTH // bits, MAX_BUCKETS >> bits)
+        tables = integer_in(cls.name, parameters, "tables", DEFAULT_TABLES, 1, most)
+        frame = random_frame(np.random.default_rng(seed), dim, WIDTH)
         return cls(frame.astype(np.float32), bits, tables)
 
     @classmethod
-    def restore(cls, dim: int, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+    def restore(
+        cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
+    ) -> Self:
         """The family from its stored parts."""
         return cls(arrays["frame"], parameters["bits"], parameters["tables"])
 
@@ -100,38 +92,27 @@ class Hyperplane(Family):
         """The frame."""
         return {"frame": self._frame}
 
-    def encode(self, unit: F32) -> Encoded:
+    def encode(self, vectors: F32) -> Encoded:
         """Keys from the first projections' signs, one sketch from all of them."""
-        n = len(unit)
-        unit = np.ascontiguousarray(unit, np.float32)  # kernels read rows by address
+        n = len(vectors)
+        unit = np.ascontiguousarray(vectors, np.float32)  # kernels read rows by address
         buckets = np.empty((n, self.tables), np.uint32)
-        bits = np.empty((n, self.words), np.uint64)
+        bits = np.empty((n, WORDS), np.uint64)
         f = np.empty(n, np.float32)
         a = np.empty(n, np.float32)
         encode_by_signs(unit, self._tiles, self._offset, self._bits, buckets, bits, f, a)
-        shape = (n, self.tables)
-        return Encoded(
-            buckets,
-            np.broadcast_to(bits[:, None], (*shape, self.words)),
-            np.broadcast_to(f.astype(np.float16)[:, None], shape),
-            np.broadcast_to(a.astype(np.float16)[:, None], shape),
-        )
+        return single_sketch(buckets, bits, f, a)
 
-    def query(self, unit: F32) -> Query:
-        """Project and quantise."""
-        projected = np.empty((1, self._width), np.float32)
-        project_rows(self._tiles, self._offset, unit[None], projected)
-        planes = np.empty((4, self.words), np.uint64)
-        delta = query_planes(projected[0], self._width, 1.0, planes)
-        return Query(projected[0], planes, delta)
-
-    def probe(self, query: Query, count: int) -> Probes:
+    def probe(self, queries: F32, most: int, reach: float) -> Probed:
         """One heap over all tables, by the squared margins of the flipped bits."""
-        buckets = np.empty(min(count, self.buckets), np.uint32)
-        held = sign_probes(query.projected, self.tables, self._bits, buckets)
-        return Probes(buckets[:held], np.zeros(held, np.float32))
+        probed = Probed.empty(len(queries), min(most, self.buckets))
+        probe_signs(
+            queries, self._bytes, self._scales, self._excess, self._offset, self.tables,
+            self._bits, reach, probed.planes, probed.deltas, probed.buckets, probed.counts,
+        )  # fmt: skip
+        probed.bases[:] = 0.0
+        return probed
 
-    def first_table(self, query: Query) -> Probes:
+    def first_table(self, queries: F32) -> Probed:
         """Every key of table 0."""
-        count = 1 << self._bits
-        return Probes(np.arange(count, dtype=np.uint32), np.zeros(count, np.float32))
+        return self.probe(queries, 1, 0.0).up_to((1 << self._bits) - 1)

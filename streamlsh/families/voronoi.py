@@ -9,31 +9,46 @@ smaller its coordinates are.
 
 Probing: cells by squared distance to the query plus ``SPREAD`` times the cell's mean squared
 residual in the sample, because a wide cell's members may be near though its centre is not.
+
+Every metric is brought to such cells by ``families.lifting``: vectors of length one as they are
+under cosine; centred and scaled ones for Euclidean distance, with ``<q, x> - |x|^2 / 2`` as
+score; and for inner products a lift onto the unit sphere, by norm bands with cells of their own.
+Under the last two, items outside the sample's range go to one bucket beside the cells, the
+*overflow*, which every query probes.
 """
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError, SampleError
-from streamlsh.families.base import F32, Encoded, Family, Probes, Query
+from streamlsh.families.base import F32, Encoded, Family, Probed, to_half
+from streamlsh.families.cells import Cells
 from streamlsh.families.kmeans import train_centres
+from streamlsh.families.lifting import Lift, Lifted, restored_lift, trained_lift
+from streamlsh.families.parameters import check_names
 from streamlsh.families.rotation import random_frame
-from streamlsh.kernels.cells import LEVELS, assign_cells, encode_in_cells, rank_cells
-from streamlsh.kernels.encode import query_planes
-from streamlsh.kernels.tiles import project_rows, tile_columns, tile_points
+from streamlsh.kernels.cells import probe_cells
+from streamlsh.kernels.encode import sign_sketches, square_rows
+from streamlsh.kernels.tiles import project_rows, quantise_points, tile_columns, tile_points
 
-WIDTH = 256
+WIDTH = 64 * WORDS
 HEAD = 128
 MOST_HEAD = 192
 """Up to so many axes there is no tail: it would spend half of the signs on a few of them."""
 SCAN_BELOW = 20_000
-NEAREST = 16
-SPILL = 1.5
 SPREAD = 0.3
+MOST_CELLS = 256
+"""Cells that one query may look into, however many are within reach."""
+LENIENCE = np.float32(0.1)
+"""What an item of the overflow bucket is given for each unit of its length: about two standard
+deviations of its estimate, which no centre makes precise. So it is re-ranked rather than missed."""
 MAX_CELLS = 4096
 ROWS_PER_CELL = 16
 """Rows of the sample that a cell should have, unless told otherwise."""
@@ -45,49 +60,76 @@ class Voronoi(Family):
     """See the module's docstring.
 
     Args:
-        basis: (dim, WIDTH) float32 projection, its first ``head`` columns being the head.
-        offset: (WIDTH,) float32, the projection of the sample's mean.
-        centres: (cells, head) float32.
+        lift: how vectors become points.
+        basis: (point's width, WIDTH) float32 projection, its first ``head`` columns the head.
+        offset: (WIDTH,) float32, the projection of the mean of points; zero unless cosine.
+        centres: (cells, head) float32, norm band after norm band.
         spread: (cells,) float32 mean squared residual of the sample in each cell.
+        first_cells: (bands + 1,) where the cells of each norm band begin, and the last end.
         tail_weight: weight of the tail's signs.
     """
 
     name: ClassVar[str] = "voronoi"
     needs_sample: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("cosine", "inner_product", "euclidean")
 
     def __init__(
-        self, basis: F32, offset: F32, centres: F32, spread: F32, tail_weight: float
+        self,
+        lift: Lift,
+        basis: F32,
+        offset: F32,
+        centres: F32,
+        spread: F32,
+        first_cells: NDArray[np.int64],
+        tail_weight: float,
     ) -> None:
-        self.dim = basis.shape[0]
+        self.metric = lift.metric
+        self.dim = lift.dim
         self.tables = 1
         self.assignments = 2
-        self.buckets, self._head = centres.shape
-        self.words = WIDTH // 64
+        cells, self._head = centres.shape
+        self.overflow = None if lift.metric == "cosine" else cells
+        self.buckets = cells if self.overflow is None else cells + 1
+        self.most_probes = cells
         self.scan_below = SCAN_BELOW
-        self.default_probes = min(self.buckets, max(16, self.buckets // 64))
+        self.default_probes = min(cells, max(16, cells // 64))
+        self._lift = lift
         self._basis = basis
         self._tiles = tile_columns(basis)
         self._offset = offset
         self._centres = centres
         self._spread = spread
+        self._first_cells = first_cells
         self._tail_weight = tail_weight
-        self._scale = LEVELS / max(2.0 * float(np.abs(centres).max()), 1e-6)
-        quantised = np.rint(centres * np.float32(self._scale)).astype(np.int16)
-        self._cell_tiles = tile_points(quantised)
-        squares = np.einsum("ij,ij->i", quantised, quantised, dtype=np.int64)
-        self._half_norms = (squares // 2).astype(np.int32)
+        columns = quantise_points(np.ascontiguousarray(basis.T))
+        self._basis_bytes = tile_points(columns[0])
+        self._basis_scales, self._basis_excess = columns[1:]
         norms = np.einsum("ij,ij->i", centres, centres)
-        self._bias = (norms + np.float32(SPREAD) * spread).astype(np.float32)
+        self._shifts = np.zeros(cells, np.float32)
+        if lift.metric == "euclidean":
+            self._shifts[:] = -0.5 * norms
+        bounds = first_cells.tolist()
+        self._bands = [
+            Cells(centres[first:end], self._shifts[first:end], first)
+            for first, end in pairwise(bounds)
+        ]
+        # For queries a cell counts by its band's weight, in its rank and in its base.
+        weights = np.repeat(lift.weights, np.diff(first_cells)).astype(np.float32)
+        levels, self._scales, self._excess = quantise_points(centres * weights[:, None])
+        self._cell_tiles = tile_points(levels)
+        bias = 0.5 * (norms + SPREAD * spread)
+        if lift.metric == "inner_product":
+            bias -= 0.5
+        self._bias = (weights * bias).astype(np.float32)
+        sums = float((np.abs(centres).sum(axis=1) * weights).max())
+        self._bounds = np.array([max(float(np.abs(self._bias).max()), 1e-6), sums], np.float32)
 
     @classmethod
-    def fit(cls, dim: int, seed: int, sample: F32 | None, parameters: dict[str, Any]) -> Self:
-        """Train on a sample of unit vectors; ``cells`` is the only parameter."""
-        unknown = set(parameters) - {"cells"}
-        if unknown:
-            raise FamilyParameterError(
-                "unknown parameter of voronoi", expected="cells",
-                received=", ".join(sorted(unknown)),
-            )  # fmt: skip
+    def fit(
+        cls, dim: int, metric: str, seed: int, sample: F32 | None, parameters: dict[str, Any]
+    ) -> Self:
+        """Train on a sample; ``cells`` is the only parameter."""
+        check_names(cls.name, parameters, ("cells",))
         if sample is None or len(sample) == 0:
             raise SampleError(
                 "voronoi is calibrated on a sample of the data",
@@ -97,112 +139,156 @@ class Voronoi(Family):
         rng = np.random.default_rng(seed)
         if len(sample) > SAMPLE_ROWS:
             sample = sample[np.sort(rng.choice(len(sample), SAMPLE_ROWS, replace=False))]
-        cells = _cell_count(parameters.get("cells"), len(sample))
-        basis, offset, head = _principal_projection(sample, rng)
-        projected = np.empty((len(sample), WIDTH), np.float32)
-        project_rows(tile_columns(basis), offset, sample, projected)
-        centres = train_centres(np.ascontiguousarray(projected[:, :head]), cells, rng)
-        family = cls(basis, offset, centres, np.zeros(len(centres), np.float32), 1.0)
-        residuals, assigned = family._residuals(projected)
-        squares = np.einsum("nij,nij->ni", residuals, residuals).ravel()
-        members = np.bincount(assigned.ravel(), minlength=len(centres))
-        totals = np.bincount(assigned.ravel(), squares, minlength=len(centres))
-        spread = (totals / np.maximum(members, 1)).astype(np.float32)
-        sizes = np.abs(residuals).mean(axis=(0, 1))
-        tail_weight = 1.0
-        if head < WIDTH and sizes[:head].mean() > 0:
-            tail_weight = float(sizes[head:].mean() / sizes[:head].mean())
-        return cls(basis, offset, centres, spread, tail_weight)
+        lift = trained_lift(metric, sample)
+        lifted = lift.items(sample).within()
+        total = _cell_count(parameters.get("cells"), len(lifted.points), len(lift.weights))
+        basis, offset, head = _principal_projection(lifted.points, metric == "cosine", rng)
+        projected = np.empty((len(lifted.points), WIDTH), np.float32)
+        project_rows(tile_columns(basis), offset, lifted.points, projected)
+        centres = []
+        for band, count in enumerate(_shared_out(total, lifted.bands, len(lift.weights))):
+            inside = slice(None) if lifted.bands is None else lifted.bands == band
+            rows = np.ascontiguousarray(projected[inside, :head])
+            centres.append(train_centres(rows, count, rng))
+        first_cells = np.cumsum([0, *map(len, centres)])
+        joined = np.concatenate(centres)
+        family = cls(
+            lift, basis, offset, joined, np.zeros(len(joined), np.float32), first_cells, 1.0
+        )
+        spread, tail_weight = family._residual_sizes(projected, lifted.bands)
+        return cls(lift, basis, offset, joined, spread, first_cells, tail_weight)
 
     @classmethod
-    def restore(cls, dim: int, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+    def restore(
+        cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
+    ) -> Self:
         """The family from its stored parts."""
         return cls(
-            arrays["basis"], arrays["offset"], arrays["centres"], arrays["spread"],
+            restored_lift(metric, dim, parameters, arrays), arrays["basis"], arrays["offset"],
+            arrays["centres"], arrays["spread"], arrays["first_cells"],
             parameters["tail_weight"],
         )  # fmt: skip
 
     def parameters(self) -> dict[str, Any]:
-        """Number of cells, and the tail's weight that the sample gave."""
-        return {"cells": self.buckets, "tail_weight": self._tail_weight}
+        """Number of cells, and what the sample gave: the tail's weight, and the lift's numbers."""
+        return {
+            "cells": len(self._centres),
+            "tail_weight": self._tail_weight,
+            **self._lift.parameters(),
+        }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Projection, centres and spreads."""
+        """Projection, centres and spreads, and the lift's arrays."""
         return {
             "basis": self._basis,
             "offset": self._offset,
             "centres": self._centres,
             "spread": self._spread,
+            "first_cells": self._first_cells,
+            **self._lift.arrays(),
         }
 
-    def encode(self, unit: F32) -> Encoded:
+    def encode(self, vectors: F32) -> Encoded:
         """Two cells an item, and the residual's sketch for each."""
-        n = len(unit)
-        unit = np.ascontiguousarray(unit, np.float32)  # kernels read rows by address
-        cells = np.empty((n, 2), np.uint32)
-        bits = np.empty((2 * n, self.words), np.uint64)
-        f = np.empty(2 * n, np.float32)
-        a = np.empty(2 * n, np.float32)
-        encode_in_cells(
-            unit, self._tiles, self._offset, self._centres, self._cell_tiles, self._half_norms,
-            self._scale, min(NEAREST, self.buckets), SPILL, self._tail_weight, cells, bits, f, a,
+        lifted = self._lift.items(np.ascontiguousarray(vectors, np.float32))
+        if lifted.bands is None:
+            return self._encode_band(lifted, self._bands[0])
+        encoded = Encoded(
+            np.empty((len(vectors), 2), np.uint32),
+            np.empty((len(vectors), 2, WORDS), np.uint64),
+            np.empty((len(vectors), 2), np.float16),
+            np.empty((len(vectors), 2), np.float16),
+        )
+        for band in np.unique(lifted.bands).tolist():
+            rows = np.flatnonzero(lifted.bands == band)
+            part = lifted.take(rows)
+            cells = self._encode_band(part, self._bands[band]) if band >= 0 else self._outside(part)
+            encoded.buckets[rows], encoded.bits[rows] = cells.buckets, cells.bits
+            encoded.f[rows], encoded.a[rows] = cells.f, cells.a
+        return encoded
+
+    def probe(self, queries: F32, most: int, reach: float) -> Probed:
+        """Cells by distance and spread; ``reach`` is a difference of squared distances."""
+        most = min(most, self.most_probes)
+        outside = -1 if self.overflow is None else self.overflow
+        probed = Probed.empty(len(queries), most + (outside >= 0))
+        probe_cells(
+            self._lift.queries(queries), self._basis_bytes, self._basis_scales,
+            self._basis_excess, self._offset, self._head, self._tail_weight, self._cell_tiles,
+            self._scales, self._excess, self._bias, self._bounds, self._shifts, outside, most,
+            reach, probed.planes, probed.deltas, probed.buckets, probed.bases, probed.counts,
         )  # fmt: skip
+        return probed
+
+    def ways(self) -> list[tuple[int, float]]:
+        """All cells within a reach: hard queries look into more cells than easy ones."""
+        most = min(self.most_probes, MOST_CELLS)
+        reaches = [0.08 * 1.2**step for step in range(14)]
+        return [*((most, reach) for reach in reaches), *super().ways()[-4:]]
+
+    def first_table(self, queries: F32) -> Probed:
+        """Every cell, in order."""
+        probed = self.probe(queries, self.most_probes, math.inf)
+        order = np.argsort(probed.buckets, axis=1)
+        probed.bases[:] = np.take_along_axis(probed.bases, order, axis=1)
+        probed.buckets[:] = np.take_along_axis(probed.buckets, order, axis=1)
+        return probed
+
+    def _encode_band(self, lifted: Lifted, cells: Cells) -> Encoded:
+        """Items of one norm band."""
+        return cells.encode(lifted, self._tiles, self._offset, self._tail_weight)
+
+    def _outside(self, lifted: Lifted) -> Encoded:
+        """Items for the overflow bucket: twice the same entry, as there are two assignments."""
+        n = len(lifted.points)
+        projected = np.empty((n, WIDTH), np.float32)
+        project_rows(self._tiles, self._offset, lifted.points, projected)
+        norms = np.empty(n, np.float32)
+        square_rows(projected, norms)
+        bits = np.empty((n, WORDS), np.uint64)
+        f = np.empty(n, np.float32)
+        a = np.empty(n, np.float32)
+        sign_sketches(
+            projected, np.zeros((n, WIDTH), np.float32), self._offset, self._head,
+            self._tail_weight, norms, bits, f, a,
+        )  # fmt: skip
+        halves = (
+            to_half(lifted.weights * f),
+            to_half(
+                lifted.weights * (a + LENIENCE * np.sqrt(norms).astype(np.float32))
+                - lifted.penalties
+            ),
+        )
         return Encoded(
-            cells,
-            bits.reshape(n, 2, self.words),
-            f.astype(np.float16).reshape(n, 2),
-            a.astype(np.float16).reshape(n, 2),
+            np.full((n, 2), self.overflow, np.uint32),
+            np.repeat(bits[:, None], 2, axis=1),
+            *(np.repeat(half[:, None], 2, axis=1) for half in halves),
         )
 
-    def query(self, unit: F32) -> Query:
-        """Project, centred as the items are, and quantise."""
-        projected = np.empty((1, WIDTH), np.float32)
-        project_rows(self._tiles, self._offset, unit[None], projected)
-        planes = np.empty((4, self.words), np.uint64)
-        delta = query_planes(projected[0], self._head, self._tail_weight, planes)
-        return Query(projected[0], planes, delta)
-
-    def probe(self, query: Query, count: int) -> Probes:
-        """Cells by distance and spread."""
-        count = min(count, self.buckets)
-        cells = np.empty(count, np.uint32)
-        bases = np.empty(count, np.float32)
-        rank_cells(
-            query.projected[: self._head], self._cell_tiles, self._scale, self._bias, count,
-            cells, bases,
-        )  # fmt: skip
-        return Probes(cells, bases)
-
-    def first_table(self, query: Query) -> Probes:
-        """Every cell."""
-        ranked = self.probe(query, self.buckets)
-        order = np.argsort(ranked.buckets)
-        return Probes(ranked.buckets[order], ranked.bases[order])
-
-    def _residuals(self, projected: F32) -> tuple[F32, NDArray[np.uint32]]:
-        """Residuals (n, 2, WIDTH) of projected items to their two cells (n, 2)."""
-        cells = np.empty((len(projected), 2), np.uint32)
-        head = np.ascontiguousarray(projected[:, : self._head])
-        nearest = min(NEAREST, self.buckets)
-        assign_cells(
-            head,
-            self._centres,
-            self._cell_tiles,
-            self._half_norms,
-            self._scale,
-            nearest,
-            SPILL,
-            cells,
-        )
-        residuals = np.repeat(projected[:, None], 2, axis=1)
-        residuals[:, :, : self._head] -= self._centres[cells]
-        return residuals, cells
+    def _residual_sizes(self, projected: F32, bands: NDArray[np.int64] | None) -> tuple[F32, float]:
+        """Mean squared residual of each cell's items, and the weight of the tail's signs."""
+        members = np.zeros(len(self._centres))
+        squares = np.zeros(len(self._centres))
+        sizes = np.zeros(WIDTH)
+        for band, cells in enumerate(self._bands):
+            rows = projected if bands is None else projected[bands == band]
+            residuals, assigned = cells.residuals(rows)
+            own = np.einsum("nij,nij->ni", residuals, residuals).ravel()
+            members += np.bincount(assigned.ravel(), minlength=len(members))
+            squares += np.bincount(assigned.ravel(), own, minlength=len(members))
+            sizes += np.abs(residuals).sum(axis=(0, 1), dtype=np.float64)
+        spread = (squares / np.maximum(members, 1)).astype(np.float32)
+        head = sizes[: self._head].mean()
+        if self._head == WIDTH or head == 0:
+            return spread, 1.0
+        return spread, float(sizes[self._head :].mean() / head)
 
 
-def _cell_count(wanted: object, rows: int) -> int:
+def _cell_count(wanted: object, rows: int, bands: int) -> int:
     """How many cells to train: as wanted, or what the sample can fill."""
     if wanted is None:
-        return min(MAX_CELLS, 1 << max(rows // ROWS_PER_CELL, 1).bit_length() - 1)
+        fitting = min(MAX_CELLS, 1 << max(rows // ROWS_PER_CELL, 1).bit_length() - 1)
+        return max(fitting, bands)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= 1 << 16:
         raise FamilyParameterError(
             "cells of voronoi", expected="an integer from 1 to 65536", received=wanted
@@ -212,17 +298,30 @@ def _cell_count(wanted: object, rows: int) -> int:
             "the sample has fewer rows than cells", expected=f"at least {wanted} rows",
             received=rows,
         )  # fmt: skip
-    return wanted
+    return max(wanted, bands)
 
 
-def _principal_projection(sample: F32, rng: np.random.Generator) -> tuple[F32, F32, int]:
+def _shared_out(cells: int, bands: NDArray[np.int64] | None, count: int) -> list[int]:
+    """Cells of each norm band, by its members in the sample, and at least one."""
+    if bands is None:
+        return [cells]
+    members = np.bincount(bands, minlength=count)
+    shares = np.maximum(cells * members // max(int(members.sum()), 1), 1)
+    shares[np.argmax(shares)] += cells - shares.sum()
+    return [int(share) for share in shares]
+
+
+def _principal_projection(
+    points: F32, centred: bool, rng: np.random.Generator
+) -> tuple[F32, F32, int]:
     """(basis, offset, head): rotated principal axes, the projected mean, the head's width.
 
     Up to ``MOST_HEAD`` axes are all head, spread over the full width: more signs than axes. Axes
-    along which the sample does not vary come last and project what little there is.
+    along which the sample does not vary come last and project what little there is. Points that
+    are not centred have the axes of their second moments, and no offset.
     """
-    rows = sample.astype(np.float64)
-    mean = rows.mean(axis=0)
+    rows = points.astype(np.float64)
+    mean = rows.mean(axis=0) if centred else np.zeros(rows.shape[1])
     rows -= mean
     _, axes = np.linalg.eigh(rows.T @ rows)
     axes = axes[:, ::-1][:, :WIDTH]

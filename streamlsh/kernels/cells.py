@@ -1,7 +1,8 @@
 """Choosing cells: integer distances to many centres, and the best of them.
 
-Centres and vectors are compared as 12-bit integers. Integer sums are exact, so they may be
-vectorised in any order and still give the same cell on every machine.
+Centres and vectors are compared in bytes. Integer sums are exact, so they may be vectorised in
+any order and still give the same cells on every machine; where an item goes is settled by exact
+distances to the few that are nearest in bytes.
 """
 
 from __future__ import annotations
@@ -9,132 +10,216 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel
-from streamlsh.kernels.encode import CHUNK, sign_sketches, square_rows
-from streamlsh.kernels.tiles import GROUP, LANES, TILE, point_products, project_rows, residual_sums
+from streamlsh.kernels.compiling import at_most, inlined, kernel, least_of, lowest_bit
+from streamlsh.kernels.encode import (
+    CHUNK,
+    project_queries,
+    quantise,
+    query_planes,
+    sign_sketches,
+    square_rows,
+)
+from streamlsh.kernels.tiles import GROUP, LANES, TILE, byte_products, project_rows, residual_sums
 
-I16 = NDArray[np.int16]
+I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
-LEVELS = 2047
-"""Largest magnitude of a quantised coordinate: 256 products of two such fit an int32."""
+NEVER = np.int32(2**31 - 1)
+"""Pads numbers of which the smallest are wanted."""
+MOST = np.float32(1 << 30)
+"""Ranks of cells are compared as integers up to this."""
+STRIDE = 16
+"""Numbers whose minimum is taken together: a vector of them."""
+FEW = 64
+"""Up to so many places are sorted by insertion."""
 
 
 @inlined
-def quantise(values: F32, scale: float, out: I16) -> None:
-    """Round ``values * scale`` to integers in -LEVELS..LEVELS."""
-    for i in range(values.shape[0]):
-        level = np.rint(values[i] * np.float32(scale))
-        out[i] = np.int16(min(max(level, np.float32(-LEVELS)), np.float32(LEVELS)))
+def nearest_of(order: I32, count: int, most: int, reach: int, minima: I32, chosen: I64) -> int:
+    """Places of the smallest numbers, in order; ties go to the lower place.
 
-
-@inlined
-def smallest(values: I32, count: int, chosen: I64) -> int:
-    """Indices of the ``count`` smallest values, in order; ties go to the lower index.
-
-    For a few out of thousands: a run of ``TILE`` values is looked into only if its least would
-    make the list, which is soon rare.
+    Args:
+        order: numbers, a multiple of ``STRIDE`` of them; what pads them is the largest int32.
+        count: how many of them count.
+        most: how many places are wanted at most.
+        reach: numbers above the smallest plus this are left out.
+        minima: (len(order) // STRIDE,) scratch.
+        chosen: (count,), written; may be longer than the result.
 
     Returns:
-        How many were chosen: ``min(count, len(values))``.
+        How many places are in ``chosen``.
     """
+    runs = order.shape[0] // STRIDE
+    least = NEVER
+    address = order.ctypes.data
+    for run in range(runs):
+        minima[run] = least_of(address + 4 * STRIDE * run)
+        least = min(least, minima[run])
+    bound = min(np.int64(least) + reach, np.int64(NEVER) - 1)
+    if most < runs:
+        # The most-th smallest of the runs' minima is no less than the most-th smallest number.
+        bound = min(bound, np.int64(_kth_smallest(minima, most)))
     held = 0
-    for start in range(0, values.shape[0], TILE):
-        end = min(start + TILE, values.shape[0])
-        if held == count:
-            least = values[start]
-            for i in range(start + 1, end):
-                least = min(least, values[i])
-            if least >= values[chosen[held - 1]]:
-                continue
-        for i in range(start, end):
-            value = values[i]
-            if held == count and value >= values[chosen[held - 1]]:
-                continue
-            at = held if held < count else held - 1
-            while at > 0 and values[chosen[at - 1]] > value:
+    for run in range(runs):
+        if minima[run] <= bound:
+            bits = at_most(address + 4 * STRIDE * run, np.int32(bound))
+            while bits:
+                chosen[held] = run * STRIDE + lowest_bit(bits)
+                held += 1
+                bits &= bits - 1
+    if held > FEW:
+        values = np.empty(held, np.int32)
+        for i in range(held):
+            values[i] = order[chosen[i]]
+        ranks = np.argsort(values, kind="mergesort")
+        places = chosen[:held].copy()
+        for i in range(held):
+            chosen[i] = places[ranks[i]]
+    else:
+        for i in range(1, held):
+            place = chosen[i]
+            at = i
+            while at > 0 and order[chosen[at - 1]] > order[place]:
                 chosen[at] = chosen[at - 1]
                 at -= 1
-            chosen[at] = i
-            if held < count:
-                held += 1
-    return held
+            chosen[at] = place
+    return min(held, most)
+
+
+@inlined
+def _kth_smallest(values: I32, k: int) -> int:
+    """The k-th smallest of many numbers, k counted from one."""
+    if k > FEW:
+        return np.sort(values)[k - 1]
+    best = np.full(k, NEVER, np.int32)
+    for value in values:
+        if value < best[k - 1]:
+            at = k - 1
+            while at > 0 and best[at - 1] > value:
+                best[at] = best[at - 1]
+                at -= 1
+            best[at] = value
+    return best[k - 1]
 
 
 @kernel
 def assign_cells(
     projected: F32,
     centres: F32,
-    tiles: I16,
-    half_norms: I32,
-    scale: float,
+    tiles: I8,
+    units: F32,
+    excess: I32,
+    half_norms: F32,
+    bounds: F32,
     nearest: int,
     spill: float,
     cells: NDArray[np.uint32],
 ) -> None:
     """Two cells an item: its nearest, and the one whose residual complements the first's.
 
-    The second minimises SOAR's cost d2 + ``spill`` * <r2, r1>^2 / |r1|^2 (Sun et al. 2023)
-    among the ``nearest`` cells, r1 and r2 being the residuals to the two centres.
+    The second minimises SOAR's cost d2 + ``spill`` * <r2, r1>^2 / |r1|^2 (Sun et al. 2023),
+    r1 and r2 being the residuals to the two centres. Both are chosen by exact distances among
+    the ``nearest`` cells in bytes.
 
     Args:
         projected: (n, width) items in the space of the centres.
         centres: (cells, width).
-        tiles: the centres times ``scale``, rounded, by ``tile_points``.
-        half_norms: (cells,) half the squared lengths of the rounded centres, rounded down.
-        scale: steps of the integer grid per unit.
+        tiles: the centres in bytes, by ``quantise_points`` and ``tile_points``.
+        units: (cells,) what one of their steps is worth.
+        excess: (cells,) what the products are too large by.
+        half_norms: (cells,) half the squared lengths of the centres.
+        bounds: the largest of them, and the largest sum of a centre's magnitudes.
         nearest: how many nearest cells are considered.
         spill: the weight of parallel residuals.
         cells: (n, 2), written. With a single cell in all, both are that cell.
     """
     n, width = projected.shape
     count = centres.shape[0]
-    points = np.empty((GROUP, width), np.int16)
+    points = np.empty((GROUP, width), np.uint8)
+    steps = np.empty(GROUP, np.float32)
     products = np.empty((GROUP, tiles.shape[0] * TILE), np.int32)
-    distances = np.empty(count, np.int32)
-    chosen = np.empty(nearest, np.int64)
+    order = np.full(tiles.shape[0] * TILE, NEVER, np.int32)
+    minima = np.empty(order.shape[0] // STRIDE, np.int32)
+    chosen = np.empty(count, np.int64)
+    distances = np.empty(count, np.float32)
     first = np.empty(width, np.float32)
     lanes = np.empty((2, LANES), np.float32)
     for start in range(0, n, GROUP):
         group = min(GROUP, n - start)
         for r in range(group):
-            quantise(projected[start + r], scale, points[r])
-        point_products(tiles, points[:group], products[:group])
+            steps[r] = quantise(projected[start + r], points[r])
+        byte_products(tiles, points[:group], products[:group])
         for r in range(group):
             row = start + r
-            for cell in range(count):
-                distances[cell] = half_norms[cell] - products[r, cell]
-            held = smallest(distances, nearest, chosen)
-            best = chosen[0]
+            _cell_order(products[r], excess, units, half_norms, bounds, steps[r], order)
+            held = nearest_of(order, count, nearest, NEVER, minima, chosen)
+            best = 0
+            for rank in range(held):
+                distances[rank], _ = _residuals(projected[row], centres[chosen[rank]], first, lanes)
+                if distances[rank] < distances[best]:
+                    best = rank
+            cell = chosen[best]
             for i in range(width):
-                first[i] = projected[row, i] - centres[best, i]
-            length, _ = _residuals(projected[row], centres[best], first, lanes)
-            second = best
+                first[i] = projected[row, i] - centres[cell, i]
+            length = distances[best]
+            second = cell
             least = np.float32(np.inf)
-            for rank in range(1, held):
-                cell = chosen[rank]
-                distance, parallel = _residuals(projected[row], centres[cell], first, lanes)
+            for rank in range(held):
+                if rank == best:
+                    continue
+                distance, parallel = _residuals(projected[row], centres[chosen[rank]], first, lanes)
                 cost = distance
                 if length > 0.0:
                     cost += np.float32(spill) * (parallel * parallel / length)
                 if cost < least:
                     least = cost
-                    second = cell
-            cells[row, 0] = best
+                    second = chosen[rank]
+            cells[row, 0] = cell
             cells[row, 1] = second
+
+
+@inlined
+def _cell_order(
+    products: I32, excess: I32, units: F32, bias: F32, bounds: F32, step: float, order: I32
+) -> float:
+    """Ranks of cells, ``bias - <centre, point>``, as integers.
+
+    Args:
+        products: of a point in bytes with the centres in bytes.
+        excess: (cells,) what they are too large by.
+        units: (cells,) what a step of the centres is worth.
+        bias: (cells,).
+        bounds: the largest magnitude of ``bias``, and the largest sum of a centre's magnitudes.
+        step: steps per unit of the point.
+        order: at least (cells,), written.
+
+    Returns:
+        Steps per unit of the ranks.
+    """
+    inverse = np.float32(1.0) / np.float32(step)
+    grid = MOST / (bounds[0] + bounds[1] * np.float32(127.0) * inverse)
+    for cell in range(bias.shape[0]):
+        product = np.float32(products[cell] - excess[cell]) * (inverse * units[cell])
+        order[cell] = np.int32((bias[cell] - product) * grid)
+    return grid
 
 
 @kernel
 def encode_in_cells(
-    unit: F32,
+    points: F32,
+    weights: F32,
+    penalties: F32,
     basis_tiles: F32,
     offset: F32,
     centres: F32,
-    tiles: I16,
-    half_norms: I32,
-    scale: float,
+    tiles: I8,
+    units: F32,
+    excess: I32,
+    half_norms: F32,
+    bounds: F32,
+    shifts: F32,
     nearest: int,
     spill: float,
     tail_weight: float,
@@ -143,18 +228,23 @@ def encode_in_cells(
     f: F32,
     a: F32,
 ) -> None:
-    """From unit vectors to cells and sketches, a few hundred rows at a time, in one call.
+    """From vectors to cells and sketches, a few hundred rows at a time, in one call.
 
     In one call, because between two a thread waits for the interpreter's lock.
 
     Args:
-        unit: (n, dim), contiguous.
+        points: (n, dim), contiguous, as the metric lifts them.
+        weights: (n,) what a product with a query counts.
+        penalties: (n,) what is taken off a score.
         basis_tiles: the projection, by ``tile_columns``.
         offset: (width,) as in ``project_rows``.
-        centres: (cells, head) as in ``assign_cells``, like the five arguments after it.
+        centres: (cells, head) as in ``assign_cells``, like the others of that name.
         tiles: see there.
+        units: see there.
+        excess: see there.
         half_norms: see there.
-        scale: see there.
+        bounds: see there.
+        shifts: (cells,) what the base of a score adds for a cell, so it is not in ``a``.
         nearest: see there.
         spill: see there.
         tail_weight: as in ``sign_sketches``; the tail begins at ``head``.
@@ -163,7 +253,7 @@ def encode_in_cells(
         f: (2 n,), written.
         a: (2 n,), written.
     """
-    count = unit.shape[0]
+    count = points.shape[0]
     width = offset.shape[0]
     head_width = centres.shape[1]
     projected = np.empty((CHUNK, width), np.float32)
@@ -173,12 +263,14 @@ def encode_in_cells(
     norms = np.empty(2 * CHUNK, np.float32)
     for start in range(0, count, CHUNK):
         rows = min(CHUNK, count - start)
-        project_rows(basis_tiles, offset, unit[start : start + rows], projected[:rows])
+        project_rows(basis_tiles, offset, points[start : start + rows], projected[:rows])
         for row in range(rows):
             for i in range(head_width):
                 head[row, i] = projected[row, i]
         chosen = cells[start : start + rows]
-        assign_cells(head[:rows], centres, tiles, half_norms, scale, nearest, spill, chosen)
+        assign_cells(
+            head[:rows], centres, tiles, units, excess, half_norms, bounds, nearest, spill, chosen,
+        )  # fmt: skip
         for row in range(rows):
             for place in range(2):
                 centre = centres[chosen[row, place]]
@@ -194,6 +286,12 @@ def encode_in_cells(
             residuals[: 2 * rows], own[: 2 * rows], offset, head_width, tail_weight,
             norms[: 2 * rows], bits[first:end], f[first:end], a[first:end],
         )  # fmt: skip
+        for row in range(rows):
+            item = start + row
+            for place in range(2):
+                at = 2 * item + place
+                f[at] *= weights[item]
+                a[at] = weights[item] * a[at] - penalties[item] - shifts[chosen[row, place]]
 
 
 @inlined
@@ -221,72 +319,93 @@ def _total(lanes: F32) -> float:
 
 
 @kernel
-def rank_cells(
-    projected: F32,
-    tiles: I16,
-    scale: float,
+def probe_cells(
+    queries: F32,
+    basis_tiles: I8,
+    basis_units: F32,
+    basis_excess: I32,
+    offset: F32,
+    split: int,
+    tail_weight: float,
+    tiles: I8,
+    units: F32,
+    excess: I32,
     bias: F32,
-    count: int,
+    bounds: F32,
+    shifts: F32,
+    overflow: int,
+    most: int,
+    reach: float,
+    planes: NDArray[np.uint64],
+    deltas: F32,
     cells: NDArray[np.uint32],
     products: F32,
-) -> int:
-    """The cells most likely to hold a query's neighbours, most promising first.
+    counts: I64,
+) -> None:
+    """From queries to sketches and to the cells most likely to hold their neighbours.
 
-    A cell's score is ``bias - 2 <centre, query>``: its squared distance, up to a constant of
-    the query, plus what the family adds for wide cells.
+    A cell's rank is by ``bias - <centre, query>``: half its squared distance, up to a constant
+    of the query, plus what the family adds for wide cells.
 
     Args:
-        projected: (width,) the query in the space of the centres.
-        tiles: the centres times ``scale``, rounded, by ``tile_points``.
-        scale: steps of the integer grid per unit.
+        queries: (n, dim), contiguous.
+        basis_tiles: the projection, as in ``project_queries``, like the next three.
+        basis_units: see there.
+        basis_excess: see there.
+        offset: see there.
+        split: first coordinate of the weighted tail.
+        tail_weight: as in ``query_planes``.
+        tiles: the centres, as in ``assign_cells``, like the next two.
+        units: see there.
+        excess: see there.
         bias: (cells,).
-        count: how many cells to return.
-        cells: (count,), written.
-        products: (count,), written: <centre, query> of each.
-
-    Returns:
-        How many were written: ``min(count, cells)``.
+        bounds: the largest magnitude of it, and the largest sum of a centre's magnitudes.
+        shifts: (cells,) added to the products.
+        overflow: number of a bucket beside the cells that every query probes, its base being
+            zero; -1 for none.
+        most: how many cells to return at most.
+        reach: cells are left out whose rank is worse than the best by more than half of this:
+            in terms of squared distances, by more than this.
+        planes: (n, 4, width // 64), written.
+        deltas: (n,), written.
+        cells: (n, most), written, most promising first; one more column with ``overflow``,
+            which comes last.
+        products: as many, written: <centre, query> of each, and its shift.
+        counts: (n,), written: how many cells each query got.
     """
     total = bias.shape[0]
-    point = np.empty((1, projected.shape[0]), np.int16)
-    exact = np.empty((1, tiles.shape[0] * TILE), np.int32)
-    quantise(projected, scale, point[0])
-    point_products(tiles, point, exact)
-    back = np.float32(1.0 / (scale * scale))
-    order = np.empty(total, np.float32)
-    for cell in range(total):
-        order[cell] = bias[cell] - np.float32(2.0) * (np.float32(exact[0, cell]) * back)
-    ranks = np.argsort(order, kind="mergesort") if count * 8 > total else _few(order, count)
-    held = min(count, total)
-    for i in range(held):
-        cell = ranks[i]
-        cells[i] = cell
-        products[i] = np.float32(exact[0, cell]) * back
-    return held
-
-
-@inlined
-def _few(order: F32, count: int) -> NDArray[np.int64]:
-    """The first ``count`` of a stable argsort: a threshold by sampling blocks, then a sort.
-
-    The count-th smallest of the block minima is an upper bound of the count-th smallest value,
-    so only the few values at or below it need sorting.
-    """
-    total = order.shape[0]
-    width = max(total // (count * 4), 1)
-    blocks = (total + width - 1) // width
-    minima = np.empty(blocks, np.float32)
-    for block in range(blocks):
-        least = np.float32(np.inf)
-        for i in range(block * width, min((block + 1) * width, total)):
-            least = min(least, order[i])
-        minima[block] = least
-    bound = np.sort(minima)[min(count, blocks) - 1]
-    kept = np.empty(total, np.int64)
-    held = 0
-    for i in range(total):
-        if order[i] <= bound:
-            kept[held] = i
-            held += 1
-    values = order[kept[:held]]
-    return kept[:held][np.argsort(values, kind="mergesort")]
+    width = offset.shape[0]
+    head = 4 * tiles.shape[1]
+    columns = tiles.shape[0] * TILE
+    projected = np.empty((GROUP, width), np.float32)
+    points = np.empty((GROUP, head), np.uint8)
+    steps = np.empty(GROUP, np.float32)
+    exact = np.empty((GROUP, columns), np.int32)
+    order = np.full(columns, NEVER, np.int32)
+    minima = np.empty(columns // STRIDE, np.int32)
+    chosen = np.empty(total, np.int64)
+    for start in range(0, queries.shape[0], GROUP):
+        group = min(GROUP, queries.shape[0] - start)
+        project_queries(
+            basis_tiles, basis_units, basis_excess, offset, queries[start : start + group],
+            projected[:group],
+        )  # fmt: skip
+        for r in range(group):
+            steps[r] = quantise(projected[r, :head], points[r])
+        byte_products(tiles, points[:group], exact[:group])
+        for r in range(group):
+            row = start + r
+            deltas[row] = query_planes(projected[r], split, tail_weight, planes[row])
+            grid = _cell_order(exact[r], excess, units, bias, bounds, steps[r], order)
+            within = np.int64(min(np.float64(0.5 * reach) * grid, np.float64(NEVER)))
+            held = nearest_of(order, total, most, within, minima, chosen)
+            for i in range(held):
+                cell = chosen[i]
+                cells[row, i] = cell
+                product = np.float32(exact[r, cell] - excess[cell]) * (units[cell] / steps[r])
+                products[row, i] = product + shifts[cell]
+            if overflow >= 0:
+                cells[row, held] = overflow
+                products[row, held] = np.float32(0.0)
+                held += 1
+            counts[row] = held

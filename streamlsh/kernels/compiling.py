@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from llvmlite import ir
+from llvmlite.binding import get_default_triple, get_host_cpu_features
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
+def _sources_digest() -> str:
+    """SHA-256 over all kernels' sources."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+_SOURCES = _sources_digest()
+
+
+def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     """Compile a function without the interpreter's lock, cached on disk.
 
     No ``fastmath``: the order of floating-point operations is part of the index (a vector's
     codes must be the same bits alone or in any batch), so LLVM may not reorder them.
     """
-    compiled: Callable[P, R] = njit(nogil=True, cache=True, error_model="numpy")(function)
-    return compiled
+    compiled = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+    # numba would go on using what it compiled before as long as the function's own file is the
+    # same, though a function that it inlined from another file had changed.
+    compiled._cache._cache_file._source_stamp = _SOURCES
+    result: Callable[P, R] = compiled
+    return result
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function, to be called from Python or by other kernels."""
+    return _compiled(function)
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function into the body of every kernel that calls it."""
-    compiled: Callable[P, R] = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)(
-        function
-    )
-    return compiled
+    return _compiled(function, forceinline=True)
+
+
+def has_feature(name: str) -> bool:
+    """Whether kernels are compiled for this very machine, and it has a feature of LLVM's name."""
+    chosen = config.CPU_NAME is not None or config.CPU_FEATURES is not None
+    return not chosen and bool(config.ENABLE_AVX) and get_host_cpu_features().get(name, False)
 
 
 @intrinsic
@@ -59,52 +86,144 @@ def prefetch(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def half(typing_context: Any, bits: Any) -> Any:
-    """``half(bits)``: the float32 value of an IEEE half-precision number given as uint16."""
+def score_eight(
+    typing_context: Any,
+    block: Any,
+    planes: Any,
+    delta: Any,
+    base: Any,
+    lanes: Any,
+    scores: Any,
+) -> Any:
+    """``score_eight(block, planes, delta, base, lanes, scores)``: one entry block.
+
+    Scores the entries of the block at address ``block`` and writes eight float32 to address
+    ``scores``: minus infinity for those whose bit in ``lanes`` is off, entry 0 lowest.
+    ``planes`` is a tuple of sixteen uint64: for each of the four words the query's four bit
+    planes. A score is ``base + (a + f * (delta * (SIGNS - 2 m)))`` where m is the sum over words
+    and planes of ``2^p * popcount(word ^ plane_p)``. Written as vector operations, because the
+    compiler does not find them in a loop of scalar popcounts (four times slower).
+    """
+    words, count = 4, 8
+    longs, floats = ir.VectorType(ir.IntType(64), count), ir.VectorType(ir.FloatType(), count)
+    shorts = ir.VectorType(ir.IntType(16), count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.bitcast(arguments[0], ir.HalfType())
-        return builder.fpext(number, ir.FloatType())
+        block, planes, delta, base, lanes, scores = arguments
 
-    return types.float32(types.uint16), generate
+        def at(offset: int, kind: Any) -> Any:
+            place = builder.add(block, ir.Constant(ir.IntType(64), offset))
+            return builder.load(builder.inttoptr(place, kind.as_pointer()), align=8)
+
+        count_bits = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(longs, [longs]), "llvm.ctpop.v8i64"
+        )
+        totals: list[Any] = [None] * 4
+        for k in range(words):
+            word = at(64 * k, longs)
+            for p in range(4):
+                plane = everywhere(builder, builder.extract_value(planes, 4 * k + p), count)
+                differing = builder.call(count_bits, [builder.xor(word, plane)])
+                totals[p] = differing if k == 0 else builder.add(totals[p], differing)
+        mismatch = totals[3]
+        for p in (2, 1, 0):  # ((8 t3 + 4 t2) + 2 t1) + t0, by doubling
+            mismatch = builder.add(builder.add(mismatch, mismatch), totals[p])
+        twice = builder.sitofp(builder.add(mismatch, mismatch), floats)
+        full = ir.Constant(floats, [float(15 * 64 * words)] * count)
+        along = builder.fmul(everywhere(builder, delta, count), builder.fsub(full, twice))
+        f = _from_halves(builder, at(64 * words, shorts))
+        a = _from_halves(builder, at(64 * words + 16, shorts))
+        own = builder.fadd(a, builder.fmul(f, along))
+        score = builder.fadd(everywhere(builder, base, count), own)
+        bits = builder.trunc(lanes, ir.IntType(count))
+        chosen = builder.bitcast(bits, ir.VectorType(ir.IntType(1), count))
+        nothing = ir.Constant(floats, [-math.inf] * count)
+        result = builder.select(chosen, score, nothing)
+        builder.store(result, builder.inttoptr(scores, floats.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    numbers = types.UniTuple(types.uint64, 16)
+    single = types.float32
+    return types.none(types.int64, numbers, single, single, types.int64, types.int64), generate
+
+
+def _from_halves(builder: Any, bits: Any) -> Any:
+    """Eight half-precision numbers as float32, while code is being emitted."""
+    floats = ir.VectorType(ir.FloatType(), 8)
+    if has_feature("f16c") or "x86" not in get_default_triple():
+        return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), 8)), floats)
+    # Without the instruction LLVM calls a function that is not there. The bits of a finite half,
+    # moved to where a float32 has them, are 2^112 times too small.
+    numbers = ir.VectorType(ir.IntType(32), 8)
+
+    def all_lanes(value: int) -> Any:
+        return ir.Constant(numbers, [value] * 8)
+
+    wide = builder.zext(bits, numbers)
+    size = builder.shl(builder.and_(wide, all_lanes(0x7FFF)), all_lanes(13))
+    scaled = builder.fmul(builder.bitcast(size, floats), ir.Constant(floats, [2.0**112] * 8))
+    sign = builder.shl(builder.and_(wide, all_lanes(0x8000)), all_lanes(16))
+    return builder.bitcast(builder.or_(builder.bitcast(scaled, numbers), sign), floats)
 
 
 @intrinsic
-def add_mismatches(
-    typing_context: Any, total: Any, words: Any, p0: Any, p1: Any, p2: Any, p3: Any
-) -> Any:
-    """``add_mismatches(total, words, p0, p1, p2, p3)``: one sketch word of eight entries.
+def at_least(typing_context: Any, values: Any, threshold: Any) -> Any:
+    """``at_least(values, threshold)``: which of sixteen float32 at an address are no less, as bits.
 
-    Adds to eight uint64 at address ``total`` the weighted mismatches of the eight uint64 at
-    address ``words`` with the query's four bit planes: the sum over p of
-    ``2^p * popcount(word ^ plane_p)``. Written as vector operations, because the compiler
-    does not find them in a loop of scalar popcounts (four times slower).
+    The first is the lowest bit of the int64 that is returned.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(64), 8)
+        floats = ir.VectorType(ir.FloatType(), 16)
+        loaded = builder.load(builder.inttoptr(arguments[0], floats.as_pointer()), align=4)
+        passes = builder.fcmp_ordered(">=", loaded, everywhere(builder, arguments[1], 16))
+        return builder.zext(builder.bitcast(passes, ir.IntType(16)), ir.IntType(64))
 
-        def at(address: Any) -> Any:
-            return builder.inttoptr(address, vector.as_pointer())
+    return types.int64(types.int64, types.float32), generate
 
-        def everywhere(value: Any) -> Any:
-            one = builder.insert_element(
-                ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-            )
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-            return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
 
-        count_bits = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector]), "llvm.ctpop.v8i64"
-        )
-        result = builder.load(at(arguments[0]), align=8)
-        word = builder.load(at(arguments[1]), align=8)
-        for weight, plane in enumerate(arguments[2:]):
-            differing = builder.call(count_bits, [builder.xor(word, everywhere(plane))])
-            shift = ir.Constant(vector, [weight] * 8)
-            result = builder.add(result, builder.shl(differing, shift))
-        builder.store(result, at(arguments[0]), align=8)
-        return context.get_dummy_value()
+@intrinsic
+def at_most(typing_context: Any, values: Any, bound: Any) -> Any:
+    """``at_most(values, bound)``: which of sixteen int32 at an address are no more, as bits."""
 
-    numbers = (types.uint64,) * 4
-    return types.none(types.int64, types.int64, *numbers), generate
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = ir.VectorType(ir.IntType(32), 16)
+        loaded = builder.load(builder.inttoptr(arguments[0], numbers.as_pointer()), align=4)
+        passes = builder.icmp_signed("<=", loaded, everywhere(builder, arguments[1], 16))
+        return builder.zext(builder.bitcast(passes, ir.IntType(16)), ir.IntType(64))
+
+    return types.int64(types.int64, types.int32), generate
+
+
+@intrinsic
+def least_of(typing_context: Any, values: Any) -> Any:
+    """``least_of(values)``: the smallest of sixteen int32 at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = ir.VectorType(ir.IntType(32), 16)
+        loaded = builder.load(builder.inttoptr(arguments[0], numbers.as_pointer()), align=4)
+        least = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.IntType(32), [numbers]),
+            "llvm.vector.reduce.smin.v16i32",
+        )  # fmt: skip
+        return builder.call(least, [loaded])
+
+    return types.int32(types.int64), generate
+
+
+@intrinsic
+def lowest_bit(typing_context: Any, bits: Any) -> Any:
+    """``lowest_bit(bits)``: place of the lowest bit that is on in an int64 that is not zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+def everywhere(builder: Any, value: Any, lanes: int) -> Any:
+    """A value in all lanes of a vector, while code is being emitted."""
+    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, nothing, zeros)

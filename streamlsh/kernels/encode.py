@@ -10,13 +10,38 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import kernel
-from streamlsh.kernels.tiles import project_rows
+from streamlsh.kernels.compiling import at_most, inlined, kernel
+from streamlsh.kernels.tiles import TILE, byte_products, project_rows
 
 F32 = NDArray[np.float32]
+I8 = NDArray[np.int8]
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
 
 CHUNK = 256
 """Rows that go through all steps of encoding together: what lies between stays in the cache."""
+
+
+@inlined
+def quantise(values: F32, out: U8) -> float:
+    """Round values to unsigned bytes: 128, and up to 127 steps up or down.
+
+    Args:
+        values: (width,).
+        out: at least (width,), written; what is longer is 128, a zero.
+
+    Returns:
+        Steps per unit; 1 if all values are zero.
+    """
+    largest = np.float32(0.0)
+    for i in range(values.shape[0]):
+        largest = max(largest, abs(values[i]))
+    scale = np.float32(127.0) / largest if largest > 0.0 else np.float32(1.0)
+    for i in range(values.shape[0]):
+        out[i] = np.uint8(np.int32(np.rint(values[i] * scale)) + 128)
+    for i in range(values.shape[0], out.shape[0]):
+        out[i] = 128
+    return scale
 
 
 @kernel
@@ -24,9 +49,9 @@ def normalize_rows(vectors: F32, unit: F32, inverse_norm: F32) -> None:
     """Scale every row to length one; sums in float64, so no finite row overflows.
 
     Args:
-        vectors: (n, dim) rows, none of them zero.
-        unit: (n, dim), written.
-        inverse_norm: (n,), written: 1 / |row|.
+        vectors: (n, dim) rows.
+        unit: (n, dim), written; zero for rows too short to tell from zero.
+        inverse_norm: (n,), written: 1 / |row|, 0 for such rows.
     """
     n, dim = vectors.shape
     for row in range(n):
@@ -34,10 +59,38 @@ def normalize_rows(vectors: F32, unit: F32, inverse_norm: F32) -> None:
         for i in range(dim):
             value = np.float64(vectors[row, i])
             total += value * value
-        inverse = 1.0 / np.sqrt(total)
+        # 1 / |row| must be a float32 itself.
+        inverse = 1.0 / np.sqrt(total) if total > 1e-76 else 0.0
         inverse_norm[row] = np.float32(inverse)
         for i in range(dim):
             unit[row, i] = np.float32(vectors[row, i] * inverse)
+
+
+@kernel
+def plain_queries(vectors: F32, scale: bool, low: float, high: float, out: F32) -> bool:
+    """Queries, scaled to length one if wanted, unless something about them needs a closer look.
+
+    Args:
+        vectors: (n, dim).
+        scale: whether to scale.
+        low: squared lengths at or below this need a closer look, as all others outside do.
+        high: the same above.
+        out: (n, dim), written.
+
+    Returns:
+        Whether every vector is finite and its squared length between the bounds.
+    """
+    for row in range(vectors.shape[0]):
+        total = 0.0
+        for i in range(vectors.shape[1]):
+            value = np.float64(vectors[row, i])
+            total += value * value
+        if not low < total < high:
+            return False
+        factor = 1.0 / np.sqrt(total) if scale else 1.0
+        for i in range(vectors.shape[1]):
+            out[row, i] = np.float32(vectors[row, i] * factor)
+    return True
 
 
 @kernel
@@ -187,7 +240,37 @@ def nibble_rows(unit: F32, codes: NDArray[np.uint8], step: F32) -> None:
                 codes[row, i - width] |= np.uint8(level << 4)
 
 
-@kernel
+@inlined
+def project_queries(
+    tiles: I8, units: F32, excess: I32, offset: F32, queries: F32, out: F32
+) -> None:
+    """Project a few queries in bytes: a quarter of the memory to read of a float32 projection.
+
+    Exact sums of rounded numbers, so a query's result is the same alone and in any batch.
+
+    Args:
+        tiles: the matrix's columns in bytes, by ``quantise_points`` and ``tile_points``.
+        units: (width,) what one of their steps is worth.
+        excess: (width,) what the products are too large by, see ``quantise_points``.
+        offset: (width,) to be subtracted.
+        queries: (n, dim), contiguous; n is at most ``GROUP``.
+        out: (n, width), written.
+    """
+    count = queries.shape[0]
+    points = np.empty((count, 4 * tiles.shape[1]), np.uint8)
+    sums = np.empty((count, tiles.shape[0] * TILE), np.int32)
+    steps = np.empty(count, np.float32)
+    for row in range(count):
+        steps[row] = quantise(queries[row], points[row])
+    byte_products(tiles, points, sums)
+    for row in range(count):
+        inverse = np.float32(1.0) / steps[row]
+        for j in range(offset.shape[0]):
+            value = np.float32(sums[row, j] - excess[j]) * (inverse * units[j])
+            out[row, j] = value - offset[j]
+
+
+@inlined
 def query_planes(
     projected: F32, split: int, tail_weight: float, planes: NDArray[np.uint64]
 ) -> float:
@@ -213,19 +296,25 @@ def query_planes(
         largest = max(largest, value)
     delta = largest / np.float32(15.0)
     inverse = np.float32(1.0) / delta if delta > 0.0 else np.float32(0.0)
-    planes[:] = np.uint64(0)
+    levels = np.empty(width, np.int32)
     for j in range(width):
         value = projected[j] * (np.float32(1.0) if j < split else weight)
-        level = np.int64(np.floor((value * inverse + np.float32(16.0)) * np.float32(0.5)))
-        level = min(max(level, 0), 15)
-        word = j >> 6
-        bit = np.uint64(j & 63)
-        for p in range(4):
-            planes[p, word] |= np.uint64((level >> p) & 1) << bit
+        level = np.floor((value * inverse + np.float32(16.0)) * np.float32(0.5))
+        levels[j] = np.int32(min(max(level, np.float32(0.0)), np.float32(15.0)))
+    shifted = np.empty(width, np.int32)
+    for p in range(4):
+        for j in range(width):
+            shifted[j] = levels[j] << (31 - p)  # bit p becomes the sign
+        for word in range(width // 64):
+            bits = np.uint64(0)
+            for part in range(4):
+                negative = at_most(shifted.ctypes.data + 4 * (64 * word + 16 * part), np.int32(-1))
+                bits |= np.uint64(negative) << np.uint64(16 * part)
+            planes[p, word] = bits
     return delta
 
 
-@kernel
+@inlined
 def query_bytes(unit: F32, out: NDArray[np.int8]) -> float:
     """Quantise a unit query to signed bytes, for the 4-bit stage.
 

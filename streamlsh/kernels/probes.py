@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import kernel
+from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.encode import project_queries, query_planes
+
+F32 = NDArray[np.float32]
+I8 = NDArray[np.int8]
+I32 = NDArray[np.int32]
 
 
-@kernel
+@inlined
 def sign_probes(
-    projected: NDArray[np.float32], tables: int, width: int, buckets: NDArray[np.uint32]
+    projected: F32, tables: int, width: int, reach: float, buckets: NDArray[np.uint32]
 ) -> int:
     """The most promising buckets of a query over all tables, best first.
 
@@ -26,6 +31,7 @@ def sign_probes(
         projected: the query's projections; those of table t are ``t * width`` onwards.
         tables: number of tables.
         width: bits of a table's key.
+        reach: largest score of a bucket; a query's own buckets score 0.
         buckets: as many as wanted, written: ``t << width | key``.
 
     Returns:
@@ -55,6 +61,8 @@ def sign_probes(
         heapq.heappush(heap, (margins[t, 0], np.int64(t), np.int64(1)))
     while written < count and len(heap) > 0:
         score, t, flips = heapq.heappop(heap)
+        if score > reach:
+            break
         key = home[t]
         last = 0
         for rank in range(width):
@@ -69,3 +77,43 @@ def sign_probes(
             shifted = more - margins[t, last]
             heapq.heappush(heap, (shifted, t, (flips ^ (1 << last)) | (1 << (last + 1))))
     return written
+
+
+@kernel
+def probe_signs(
+    queries: F32,
+    basis_tiles: I8,
+    basis_scales: F32,
+    basis_excess: I32,
+    offset: F32,
+    tables: int,
+    bits: int,
+    reach: float,
+    planes: NDArray[np.uint64],
+    deltas: F32,
+    buckets: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+) -> None:
+    """From queries to sketches and to the most promising buckets of sign hashing.
+
+    Args:
+        queries: (n, dim), contiguous.
+        basis_tiles: the directions, as in ``project_queries``, like the next three.
+        basis_scales: see there.
+        basis_excess: see there.
+        offset: see there.
+        tables: number of tables.
+        bits: bits of a table's key.
+        reach: as in ``sign_probes``.
+        planes: (n, 4, width // 64), written.
+        deltas: (n,), written.
+        buckets: (n, most), written, most promising first.
+        counts: (n,), written: how many each query got.
+    """
+    projected = np.empty((1, offset.shape[0]), np.float32)
+    for row in range(queries.shape[0]):
+        project_queries(
+            basis_tiles, basis_scales, basis_excess, offset, queries[row : row + 1], projected
+        )
+        deltas[row] = query_planes(projected[0], offset.shape[0], 1.0, planes[row])
+        counts[row] = sign_probes(projected[0], tables, bits, reach, buckets[row])

@@ -1,4 +1,8 @@
-"""Scores from the stored rows: 4-bit codes first, then the float32 vectors themselves."""
+"""Scores from the stored rows: 4-bit codes first, then the float32 vectors themselves.
+
+A slot block's columns: vectors (rows, dim) f4, codes (rows, code_width) u1, step (rows,) f4,
+inverse norms (rows,) f4; see ``streamlsh.storage.rows``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,18 @@ from numba import carray
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import inlined, kernel, pointer, prefetch
-from streamlsh.kernels.scan import LIVE_SHIFT, is_live
+from streamlsh.kernels.scan import LIVE_SHIFT, is_among, is_live
 from streamlsh.kernels.select import cut, sort_best_first
+from streamlsh.kernels.tiles import inner_sums, nibble_sums, squared_sums
+from streamlsh.kernels.where import (
+    CODE_WIDTH,
+    COSINE,
+    DIM,
+    EUCLIDEAN,
+    METRIC,
+    SLOT_END,
+    locate,
+)
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
@@ -21,74 +35,99 @@ AHEAD = 12
 
 
 @inlined
-def inner_product(query: F32, row: F32) -> float:
-    """Inner product in sixteen running sums, added up in a fixed order.
+def inner_product(query: int, row: int, dim: int, lanes: F32) -> float:
+    """Inner product of two vectors at addresses, in sixteen running sums of fixed order.
 
     The same bits whatever the width of the machine's registers, and still vectorised.
     """
-    dim = query.shape[0]
-    sums = np.zeros(LANES, np.float32)
+    inner_sums(query, row, dim // LANES, lanes.ctypes.data)
     whole = dim - dim % LANES
-    for start in range(0, whole, LANES):
-        for lane in range(LANES):
-            sums[lane] += query[start + lane] * row[start + lane]
-    for i in range(whole, dim):
-        sums[i - whole] += query[i] * row[i]
+    if whole < dim:
+        x = carray(pointer(query), dim, np.float32)
+        y = carray(pointer(row), dim, np.float32)
+        for i in range(whole, dim):
+            lanes[i - whole] += x[i] * y[i]
+    return _total(lanes)
+
+
+@inlined
+def squared_distance(query: int, row: int, dim: int, lanes: F32) -> float:
+    """Squared Euclidean distance of two vectors at addresses, summed likewise."""
+    squared_sums(query, row, dim // LANES, lanes.ctypes.data)
+    whole = dim - dim % LANES
+    if whole < dim:
+        x = carray(pointer(query), dim, np.float32)
+        y = carray(pointer(row), dim, np.float32)
+        for i in range(whole, dim):
+            difference = x[i] - y[i]
+            lanes[i - whole] += difference * difference
+    return _total(lanes)
+
+
+@inlined
+def _total(lanes: F32) -> float:
+    """Sum of LANES numbers, halves upon halves."""
     width = LANES // 2
     while width:
         for lane in range(width):
-            sums[lane] += sums[lane + width]
+            lanes[lane] += lanes[lane + width]
         width //= 2
-    return sums[0]
+    return lanes[0]
 
 
 @inlined
-def locate(
-    slot: int, blocks: I64, strips: I64, first_strip: int, block_shift: int, strip_shift: int
-) -> tuple[int, int, int]:
-    """Where a slot's row is: (address of its slot block, its row, rows in that block)."""
-    block = slot >> block_shift
-    if block < blocks.shape[0] and blocks[block]:
-        return blocks[block], slot & ((1 << block_shift) - 1), 1 << block_shift
-    strip = (slot >> strip_shift) - first_strip
-    return strips[strip], slot & ((1 << strip_shift) - 1), 1 << strip_shift
+def exact_score(where: I64, query: int, slot: int, lanes: F32) -> float:
+    """Score of a stored row, higher being nearer.
 
-
-@inlined
-def exact_score(query: F32, address: int, row: int, rows: int, code_width: int) -> float:
-    """Cosine of a unit query and a stored row of a slot block.
-
-    The block's sections: vectors (rows, dim) f4, codes (rows, code_width) u1, step (rows,) f4,
-    inverse norms (rows,) f4.
+    Cosine of a unit query, inner product, or the negated squared Euclidean distance.
     """
-    dim = query.shape[0]
-    vector = carray(pointer(address + 4 * dim * row), dim, np.float32)
-    at = address + rows * (4 * dim + code_width + 4)
-    inverse = carray(pointer(at), rows, np.float32)
-    return inner_product(query, vector) * inverse[row]
+    address, row, rows = locate(where, slot)
+    dim = where[DIM]
+    vector = address + 4 * dim * row
+    if where[METRIC] == EUCLIDEAN:
+        return -squared_distance(query, vector, dim, lanes)
+    product = inner_product(query, vector, dim, lanes)
+    if where[METRIC] == COSINE:
+        at = address + rows * (4 * dim + where[CODE_WIDTH] + 4)
+        product *= carray(pointer(at), rows, np.float32)[row]
+    return product
 
 
 @inlined
-def _fetch_codes(
-    slot: int,
-    dim: int,
-    blocks: I64,
-    strips: I64,
-    first_strip: int,
-    block_shift: int,
-    strip_shift: int,
-    code_width: int,
-) -> None:
-    """Begin to load the codes and the step of a slot."""
-    address, row, rows = locate(slot, blocks, strips, first_strip, block_shift, strip_shift)
-    start = address + rows * 4 * dim + row * code_width
-    for line in range(start, start + code_width, CACHE_LINE):
+def nibble_product(codes: int, query: int, width: int) -> int:
+    """Integer product of a query's signed bytes and a row's 4-bit codes, both at addresses.
+
+    Byte j of the codes holds coordinate j in its low half and coordinate ``width + j`` above.
+    """
+    whole = width - width % 64
+    total = nibble_sums(codes, query, width, whole // 64)
+    if whole < width:
+        packed = carray(pointer(codes), width, np.uint8)
+        signed = carray(pointer(query), 2 * width, np.int8)
+        for j in range(whole, width):
+            total += np.int64(signed[j]) * np.int64(packed[j] & 15)
+            total += np.int64(signed[width + j]) * np.int64(packed[j] >> 4)
+    return total
+
+
+@inlined
+def _fetch_codes(where: I64, slot: int) -> None:
+    """Begin to load the codes, the step and the inverse norm of a slot."""
+    address, row, rows = locate(where, slot)
+    width = where[CODE_WIDTH]
+    codes = address + rows * 4 * where[DIM]
+    start = codes + row * width
+    for line in range(start, start + width, CACHE_LINE):
         prefetch(line)
-    prefetch(address + rows * (4 * dim + code_width) + 4 * row)
+    steps = codes + rows * width
+    prefetch(steps + 4 * row)
+    if where[METRIC] != COSINE:
+        prefetch(steps + 4 * rows + 4 * row)
 
 
-@kernel
+@inlined
 def rescore(
+    where: I64,
     slots: U32,
     scores: F32,
     held: int,
@@ -97,130 +136,90 @@ def rescore(
     query: F32,
     query_codes: NDArray[np.int8],
     query_step: float,
-    blocks: I64,
-    strips: I64,
-    first_strip: int,
-    block_shift: int,
-    strip_shift: int,
-    code_width: int,
-) -> int:
+) -> tuple[int, int]:
     """Cut to the best ``rerank`` by sketch, to the best ``exact`` by codes, score those exactly.
 
-    Ties at a cut stay, so there may be more of each.
-
     Args:
+        where: see ``streamlsh.kernels.where``.
         slots: candidates, permuted in place; the result stands in front, best first.
         scores: their sketch scores; the exact ones stand in front afterwards.
         held: number of candidates.
         rerank: how many are scored by their 4-bit codes.
         exact: how many are scored by their vectors.
-        query: (dim,) unit vector.
+        query: (dim,) as the metric wants it: a unit vector under cosine.
         query_codes: (2 * code_width,) the query in signed bytes.
         query_step: value of one step of ``query_codes``.
-        blocks: addresses of slot blocks, 0 for a block that is not there.
-        strips: addresses of the open block's strips.
-        first_strip: number of the first of them.
-        block_shift: log2 of the rows of a block.
-        strip_shift: log2 of the rows of a strip.
-        code_width: bytes of a row's codes.
 
     Returns:
-        How many slots were scored exactly.
+        How many slots were scored exactly; and how many were dropped that tied with one kept.
     """
-    held, _ = cut(slots, scores, held, rerank)
-    dim = query.shape[0]
+    held, _, dropped = cut(slots, scores, held, rerank, where)
+    dim = where[DIM]
+    width = where[CODE_WIDTH]
     if held > exact:
         total = np.int32(0)
-        for i in range(2 * code_width):
+        for i in range(2 * width):
             total += np.int32(query_codes[i])
         # Candidates are all over the file: ask for their pages and lines a few ahead.
         for c in range(min(AHEAD, held)):
-            _fetch_codes(
-                np.int64(slots[c]), dim, blocks, strips, first_strip, block_shift, strip_shift,
-                code_width,
-            )  # fmt: skip
+            _fetch_codes(where, np.int64(slots[c]))
         for c in range(held):
             if c + AHEAD < held:
-                _fetch_codes(
-                    np.int64(slots[c + AHEAD]), dim, blocks, strips, first_strip, block_shift,
-                    strip_shift, code_width,
-                )  # fmt: skip
-            address, row, rows = locate(
-                np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
+                _fetch_codes(where, np.int64(slots[c + AHEAD]))
+            address, row, rows = locate(where, np.int64(slots[c]))
+            codes = address + rows * 4 * dim
+            steps = carray(pointer(codes + rows * width), 2 * rows, np.float32)
+            product = nibble_product(codes + row * width, query_codes.ctypes.data, width)
+            score = np.float32(2 * product - 15 * np.int64(total)) * np.float32(
+                np.float32(0.5 * query_step) * steps[row]
             )
-            codes = carray(
-                pointer(address + rows * 4 * dim + row * code_width), code_width, np.uint8
-            )
-            steps = carray(pointer(address + rows * (4 * dim + code_width)), rows, np.float32)
-            low = np.int32(0)
-            high = np.int32(0)
-            for j in range(code_width):
-                low += np.int32(query_codes[j]) * np.int32(codes[j] & 15)
-                high += np.int32(query_codes[code_width + j]) * np.int32(codes[j] >> 4)
-            product = np.float32(2 * (low + high) - 15 * total)
-            scores[c] = product * (np.float32(0.5 * query_step) * steps[row])
-        held, _ = cut(slots, scores, held, exact)
+            if where[METRIC] != COSINE:
+                inverse = steps[rows + row]
+                length = np.float32(1.0) / inverse if inverse > 0.0 else np.float32(0.0)
+                score *= length
+                if where[METRIC] == EUCLIDEAN:
+                    score -= np.float32(0.5) * (length * length)
+            scores[c] = score
+        held, _, more = cut(slots, scores, held, exact, where)
+        dropped += more
     for c in range(held):
-        address, row, rows = locate(
-            np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
-        )
+        address, row, rows = locate(where, np.int64(slots[c]))
         for line in range(address + 4 * dim * row, address + 4 * dim * (row + 1), CACHE_LINE):
             prefetch(line)
+        prefetch(address + rows * (4 * dim + width + 4) + 4 * row)
+    lanes = np.empty(LANES, np.float32)
     for c in range(held):
-        address, row, rows = locate(
-            np.int64(slots[c]), blocks, strips, first_strip, block_shift, strip_shift
-        )
-        scores[c] = exact_score(query, address, row, rows, code_width)
+        scores[c] = exact_score(where, query.ctypes.data, np.int64(slots[c]), lanes)
     sort_best_first(slots, scores, held)
-    return held
+    return held, dropped
 
 
 @kernel
 def scan_rows(
-    query: F32,
-    slot_end: int,
-    limit: int,
-    live: I64,
-    excluded: U32,
-    blocks: I64,
-    strips: I64,
-    first_strip: int,
-    block_shift: int,
-    strip_shift: int,
-    code_width: int,
-    slots: U32,
-    scores: F32,
-) -> tuple[int, bool]:
+    where: I64, query: F32, limit: int, live: I64, excluded: U32, slots: U32, scores: F32
+) -> int:
     """Score every live row exactly; the best ``limit`` stand in front, best first.
 
-    Args as in ``rescore``; ``excluded`` is sorted, ``slots`` and ``scores`` hold at
-    least 2 * limit.
+    Args as in ``rescore``; ``excluded`` is sorted, ``slots`` and ``scores`` hold 2 * limit.
 
     Returns:
-        How many slots stand in front: ``limit``, and those that tie with the last; and whether
-        there was room for all ties. If not, try again with more room.
+        How many slots stand in front.
     """
     held = 0
     threshold = np.float32(-np.inf)
-    skip = 0
-    for slot in range(slot_end):
-        while skip < excluded.shape[0] and np.int64(excluded[skip]) < slot:
-            skip += 1
-        if skip < excluded.shape[0] and np.int64(excluded[skip]) == slot:
-            continue
+    lanes = np.empty(LANES, np.float32)
+    for slot in range(where[SLOT_END]):
         if live[slot >> LIVE_SHIFT] == 0 or not is_live(live, slot):
             continue
-        address, row, rows = locate(slot, blocks, strips, first_strip, block_shift, strip_shift)
-        score = exact_score(query, address, row, rows, code_width)
+        if is_among(excluded, slot):
+            continue
+        score = exact_score(where, query.ctypes.data, slot, lanes)
         if score >= threshold:
             slots[held] = slot
             scores[held] = score
             held += 1
             if held == slots.shape[0]:
-                held, lowest = cut(slots, scores, held, limit)
-                threshold = np.float32(lowest)
-                if 4 * held > 3 * slots.shape[0]:
-                    return 0, False
-    held, _ = cut(slots, scores, held, limit)
+                held, threshold, _ = cut(slots, scores, held, limit, where)
+    held, _, _ = cut(slots, scores, held, limit, where)
     sort_best_first(slots, scores, held)
-    return held, True
+    return held

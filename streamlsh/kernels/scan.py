@@ -1,17 +1,31 @@
 """Scanning probed buckets: from addresses of entry blocks to scored candidate slots.
 
-An *entry block* holds eight entries: ``words`` x 8 sketch words (word k of all eight side by
-side), eight halves f, eight halves a, eight uint32 slots; see ``streamlsh.buckets.layout``.
+An *entry block* holds eight entries: 4 x 8 sketch words (word k of all eight side by side),
+eight halves f, eight halves a, eight uint32 slots; see ``streamlsh.buckets.layout``.
+
+A *run* is what one bucket has in one segment: entries that follow each other, as rows of an
+array (address of the first block, first lane, end lane counted from there). The scan walks the
+runs and asks for the memory of the next ones while it scores.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import add_mismatches, half, inlined, kernel, pointer
-from streamlsh.kernels.select import cut
+from streamlsh.kernels.compiling import (
+    at_least,
+    inlined,
+    kernel,
+    lowest_bit,
+    pointer,
+    prefetch,
+    score_eight,
+)
+from streamlsh.kernels.select import SPREAD, cut, keep_best
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
@@ -20,6 +34,18 @@ U64 = NDArray[np.uint64]
 
 LIVE_SHIFT = 14
 """log2 of the slots that one page of the live bitmap covers."""
+BLOCK_BYTES = 320
+"""Bytes of an entry block."""
+SLOTS_AT = 288
+"""Where its slots begin."""
+CACHE_LINE = 64
+PENDING = 1024
+"""Blocks that are scored before their scores are looked through."""
+STRIDE = 8
+"""One of so many scores is sampled for a first guess of what is far from the best."""
+RUNS_AHEAD = 3
+BLOCKS_AHEAD = 6
+"""Runs, and blocks of a run, between asking for memory and using it."""
 
 
 @inlined
@@ -31,6 +57,20 @@ def is_live(live: I64, slot: int) -> bool:
     bit = slot & ((1 << LIVE_SHIFT) - 1)
     page = carray(pointer(address), (1 << LIVE_SHIFT) // 64, np.uint64)
     return (page[bit >> 6] >> np.uint64(bit & 63)) & np.uint64(1) != 0
+
+
+@inlined
+def is_among(sorted_slots: U32, slot: int) -> bool:
+    """Whether a slot is in a sorted list, usually an empty one."""
+    low = 0
+    high = sorted_slots.shape[0]
+    while low < high:
+        middle = (low + high) >> 1
+        if np.int64(sorted_slots[middle]) < slot:
+            low = middle + 1
+        else:
+            high = middle
+    return low < sorted_slots.shape[0] and np.int64(sorted_slots[low]) == slot
 
 
 @inlined
@@ -56,301 +96,397 @@ def find_bucket(codes: U32, bucket: int, buckets: int) -> int:
     return -1
 
 
-@kernel
-def count_entries(buckets: U32, total_buckets: int, segments: I64) -> int:
-    """How many entries the segments hold in these buckets, dead ones included."""
-    found = 0
-    for s in range(segments.shape[0]):
-        codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
-        starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
-        for p in range(buckets.shape[0]):
-            place = find_bucket(codes, np.int64(buckets[p]), total_buckets)
-            if place >= 0:
-                found += np.int64(starts[place + 1]) - np.int64(starts[place])
-    return found
-
-
-@kernel
-def scan_buckets(
+@inlined
+def list_runs(
     buckets: U32,
     bases: F32,
+    count: int,
     total_buckets: int,
     segments: I64,
     chunks: I64,
     blocks_per_chunk: int,
-    tail: I64,
-    tail_entries: int,
-    entries_per_group: int,
-    planes: U64,
-    delta: float,
-    live: I64,
-    excluded: U32,
-    limit: int,
-    slots: U32,
-    scores: F32,
-) -> tuple[int, int, bool]:
-    """Score every live entry of the probed buckets; keep the best ``limit``.
+    runs: I64,
+    run_bases: F32,
+) -> tuple[int, int]:
+    """The runs of the first ``count`` buckets, bucket after bucket.
 
-    An entry's score is ``base + a + f * <signs, query>``. The live and exclusion tests come
-    before the cut, and only on entries that pass the running threshold.
+    Buckets of one base that follow each other in a segment become one run: a scan of a whole
+    table meets few borders. A run ends with its chunk.
 
     Args:
-        buckets: (p,) distinct probed buckets, most promising first.
-        bases: (p,) <centre, query> of each.
+        buckets: probed buckets, distinct.
+        bases: <centre, query> of each.
+        count: how many there are.
         total_buckets: number of buckets of the family.
         segments: (s, 4) of (codes held, their address, address of the starts, first chunk).
         chunks: addresses of entry chunks, segment after segment.
         blocks_per_chunk: entry blocks in a chunk.
-        tail: addresses of the tail's groups.
-        tail_entries: entries in the tail.
-        entries_per_group: entries a tail group holds, followed there by their uint32 buckets.
-        planes: (4, words) bit planes of the query.
+        runs: (r, 3), written; r is at least buckets times segments, and all chunks.
+        run_bases: (r,), written.
+
+    Returns:
+        How many runs there are and the entries in them, dead ones included.
+    """
+    held = 0
+    entries = 0
+    per_chunk = np.int64(blocks_per_chunk << 3)
+    last_end = np.empty(segments.shape[0], np.int64)
+    last_run = np.empty(segments.shape[0], np.int64)
+    for s in range(segments.shape[0]):
+        last_end[s] = -1
+        last_run[s] = 0
+    for p in range(count):
+        for s in range(segments.shape[0]):
+            codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
+            place = find_bucket(codes, np.int64(buckets[p]), total_buckets)
+            if place < 0:
+                continue
+            starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
+            first = np.int64(starts[place])
+            end = np.int64(starts[place + 1])
+            entries += end - first
+            before = last_run[s]
+            follows = first == last_end[s] and first % per_chunk != 0
+            if follows and run_bases[before] == bases[p]:
+                step = min(end, (first // per_chunk + 1) * per_chunk) - first
+                runs[before, 2] += step
+                first += step
+            while first < end:
+                chunk = first // per_chunk
+                inside = first - chunk * per_chunk
+                stop = min(end - chunk * per_chunk, per_chunk)
+                address = chunks[segments[s, 3] + chunk] + (inside >> 3) * BLOCK_BYTES
+                runs[held, 0] = address
+                runs[held, 1] = inside & 7
+                runs[held, 2] = stop - (inside - (inside & 7))
+                run_bases[held] = bases[p]
+                last_run[s] = held
+                held += 1
+                first = chunk * per_chunk + stop
+            last_end[s] = end
+    return held, entries
+
+
+@inlined
+def list_whole_runs(
+    last: int,
+    base: float,
+    segments: I64,
+    chunks: I64,
+    blocks_per_chunk: int,
+    runs: I64,
+    run_bases: F32,
+) -> tuple[int, int]:
+    """The runs of all buckets up to ``last``, which share one base: a run a chunk.
+
+    Args:
+        last: number of the last bucket.
+        base: <centre, query> of all of them.
+        segments: as in ``list_runs``, like the next two.
+        chunks: see there.
+        blocks_per_chunk: see there.
+        runs: (chunks, 3), written as in ``list_runs``.
+        run_bases: (chunks,), written.
+
+    Returns:
+        How many runs there are, and the entries in them, dead ones included.
+    """
+    held = 0
+    entries = 0
+    per_chunk = np.int64(blocks_per_chunk << 3)
+    for s in range(segments.shape[0]):
+        codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
+        starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
+        low = 0
+        high = segments[s, 0]
+        while low < high:
+            middle = (low + high) >> 1
+            if np.int64(codes[middle]) <= last:
+                low = middle + 1
+            else:
+                high = middle
+        end = np.int64(starts[low])
+        entries += end
+        for first in range(0, end, per_chunk):
+            runs[held, 0] = chunks[segments[s, 3] + first // per_chunk]
+            runs[held, 1] = 0
+            runs[held, 2] = min(end - first, per_chunk)
+            run_bases[held] = base
+            held += 1
+    return held, entries
+
+
+@inlined
+def fetch_blocks(address: int, count: int) -> None:
+    """Begin to load the first blocks of a run."""
+    for line in range(address, address + count * BLOCK_BYTES, CACHE_LINE):
+        prefetch(line)
+
+
+@inlined
+def scan_runs(
+    runs: I64,
+    run_bases: F32,
+    count: int,
+    planes: U64,
+    delta: float,
+    live: I64,
+    excluded: U32,
+    limit: int,
+    pending: F32,
+    pending_blocks: I64,
+    slots: U32,
+    scores: F32,
+    state: I64,
+    threshold: F32,
+    where: I64,
+) -> None:
+    """Score every entry of the runs; keep at least the best ``limit`` of the live ones.
+
+    Scores are first written out, a few thousand at a time, and looked through afterwards: a
+    branch an entry costs more than the entry. (Numbers in arrays of one, because a tuple of
+    arrays, or many values to return, cost three times the scan itself in reference counts.)
+
+    Args:
+        runs: (r, 3) of (address of the first block, first lane, end lane).
+        run_bases: (r,) <centre, query> of each run's bucket.
+        count: how many there are.
+        planes: (4, 4) bit planes of the query by word.
         delta: the query's quantisation step.
         live: addresses of the live bitmap's pages, 0 where there is none.
         excluded: sorted slots that may not be returned.
         limit: how many entries to keep.
+        pending: (8 * PENDING,) scores not yet looked through.
+        pending_blocks: (PENDING,) the addresses of their blocks.
         slots: at least (2 * limit,), written.
         scores: as many, written.
-
-    Returns:
-        Pairs held: ``limit``, and those that tie with the last; entries scored, dead ones
-        included; and whether there was room for all ties. If not, try again with more room.
+        state: (3,) updated: pairs held, pairs dropped that tied with the last kept, and blocks
+            pending.
+        threshold: (1,) updated: scores below it are not among the best.
+        where: see ``streamlsh.kernels.where``.
     """
-    progress = np.zeros(3, np.int64)
-    threshold = np.full(1, -np.inf, np.float32)
-    mismatch = np.empty(8, np.uint64)
-    for p in range(buckets.shape[0]):
-        for s in range(segments.shape[0]):
-            codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
-            place = find_bucket(codes, np.int64(buckets[p]), total_buckets)
-            if place >= 0:
-                starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
-                _scan_run(
-                    chunks, segments[s, 3], blocks_per_chunk, np.int64(starts[place]),
-                    np.int64(starts[place + 1]), bases[p], planes, delta, live, excluded,
-                    limit, slots, scores, progress, threshold, mismatch,
+    words = _plane_tuple(planes)
+    at = pending.ctypes.data
+    step = np.float32(delta)
+    waiting = state[2]
+    for r in range(min(RUNS_AHEAD, count)):
+        fetch_blocks(runs[r, 0], min((runs[r, 2] + 7) >> 3, BLOCKS_AHEAD))
+    for r in range(count):
+        if r + RUNS_AHEAD < count:
+            ahead = r + RUNS_AHEAD
+            fetch_blocks(runs[ahead, 0], min((runs[ahead, 2] + 7) >> 3, BLOCKS_AHEAD))
+        block = runs[r, 0]
+        end = runs[r, 2]
+        base = run_bases[r]
+        lanes = (255 << runs[r, 1]) & 255
+        last = block + ((end + 7) >> 3) * BLOCK_BYTES
+        while end > 0:
+            soon = block + BLOCKS_AHEAD * BLOCK_BYTES
+            if soon < last:
+                fetch_blocks(soon, 1)
+            if end < 8:
+                lanes &= (1 << end) - 1
+            score_eight(block, words, step, base, lanes, at + 32 * waiting)
+            pending_blocks[waiting] = block
+            waiting += 1
+            if waiting == PENDING:
+                state[2] = waiting
+                look_through(
+                    live, excluded, limit, pending, pending_blocks, slots, scores, state,
+                    threshold, where,
                 )  # fmt: skip
-    if tail_entries:
-        rank = np.zeros(total_buckets, np.int32)
-        for p in range(buckets.shape[0]):
-            rank[buckets[p]] = p + 1
-        _scan_tail(
-            tail, tail_entries, entries_per_group, rank, bases, planes, delta, live, excluded,
-            limit, slots, scores, progress, threshold, mismatch,
-        )  # fmt: skip
-    held, _ = cut(slots, scores, progress[0], limit)
-    return held, progress[1], progress[2] == 0
+                waiting = 0
+            lanes = 255
+            block += BLOCK_BYTES
+            end -= 8
+    state[2] = waiting
 
 
-@kernel
-def scan_table(
-    bases: F32,
-    total_buckets: int,
-    segments: I64,
-    chunks: I64,
-    blocks_per_chunk: int,
+@inlined
+def hash_buckets(buckets: U32, count: int) -> I64:
+    """A hash table of the first ``count`` buckets: places in ``buckets``, -1 where it is empty."""
+    size = 64
+    while size < 4 * count:
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    for place in range(count):
+        at = np.int64(buckets[place] * SPREAD >> np.uint64(32)) & (size - 1)
+        while table[at] >= 0:
+            at = (at + 1) & (size - 1)
+        table[at] = place
+    return table
+
+
+@inlined
+def find_place(table: I64, buckets: U32, bucket: int) -> int:
+    """The place of a bucket in a table by ``hash_buckets``, or -1."""
+    mask = table.shape[0] - 1
+    at = np.int64(bucket * SPREAD >> np.uint64(32)) & mask
+    while table[at] >= 0 and buckets[table[at]] != bucket:
+        at = (at + 1) & mask
+    return table[at]
+
+
+@inlined
+def scan_tail(
     tail: I64,
     tail_entries: int,
     entries_per_group: int,
+    table: I64,
+    buckets: U32,
+    bases: F32,
     planes: U64,
     delta: float,
     live: I64,
     excluded: U32,
     limit: int,
+    pending: F32,
+    pending_blocks: I64,
     slots: U32,
     scores: F32,
-) -> tuple[int, int, bool]:
-    """Score every live entry of the first table, bucket after bucket as they are stored.
+    state: I64,
+    threshold: F32,
+    where: I64,
+) -> int:
+    """Score the tail's entries in probed buckets.
 
     Args:
-        bases: (buckets of the first table,) <centre, query> of each, in order.
-        total_buckets: as in ``scan_buckets``, like the arguments after it.
-        segments: see there.
-        chunks: see there.
-        blocks_per_chunk: see there.
-        tail: see there.
-        tail_entries: see there.
-        entries_per_group: see there.
-        planes: see there.
+        tail: addresses of the tail's groups.
+        tail_entries: entries in the tail.
+        entries_per_group: entries a tail group holds, followed there by their uint32 buckets.
+        table: the probed buckets by ``hash_buckets``; empty for all buckets up to the first one.
+        buckets: the probed buckets.
+        bases: <centre, query> of each.
+        planes: as in ``scan_runs``, like all that follow.
         delta: see there.
         live: see there.
         excluded: see there.
         limit: see there.
+        pending: see there.
+        pending_blocks: see there.
         slots: see there.
         scores: see there.
+        state: see there.
+        threshold: see there.
+        where: see there.
 
     Returns:
-        Pairs held: ``limit``, and those that tie with the last; entries scored, dead ones
-        included; and whether there was room for all ties. If not, try again with more room.
+        How many entries were scored.
     """
-    progress = np.zeros(3, np.int64)
-    threshold = np.full(1, -np.inf, np.float32)
-    mismatch = np.empty(8, np.uint64)
-    count = bases.shape[0]
-    for s in range(segments.shape[0]):
-        codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
-        starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
-        place = 0
-        while place < codes.shape[0] and codes[place] < count:
-            first = np.int64(starts[place])
-            base = bases[codes[place]]
-            place += 1
-            # Neighbouring buckets with one centre are one run of entries.
-            while place < codes.shape[0] and codes[place] < count and bases[codes[place]] == base:
-                place += 1
-            end = np.int64(starts[place])
-            _scan_run(
-                chunks, segments[s, 3], blocks_per_chunk, first, end, base, planes, delta, live,
-                excluded, limit, slots, scores, progress, threshold, mismatch,
-            )  # fmt: skip
-    if tail_entries:
-        rank = np.zeros(total_buckets, np.int32)
-        for bucket in range(count):
-            rank[bucket] = bucket + 1
-        _scan_tail(
-            tail, tail_entries, entries_per_group, rank, bases, planes, delta, live, excluded,
-            limit, slots, scores, progress, threshold, mismatch,
-        )  # fmt: skip
-    held, _ = cut(slots, scores, progress[0], limit)
-    return held, progress[1], progress[2] == 0
-
-
-@inlined
-def _scan_run(
-    chunks: I64,
-    first_chunk: int,
-    blocks_per_chunk: int,
-    first: int,
-    end: int,
-    base: float,
-    planes: U64,
-    delta: float,
-    live: I64,
-    excluded: U32,
-    limit: int,
-    slots: U32,
-    scores: F32,
-    progress: I64,
-    threshold: F32,
-    mismatch: U64,
-) -> None:
-    """Score entries ``first..end`` of a segment."""
-    progress[1] += end - first
-    block = first >> 3
-    while block << 3 < end:
-        address = chunks[first_chunk + block // blocks_per_chunk]
-        inside = block % blocks_per_chunk
-        stop = min(blocks_per_chunk, inside + ((end + 7) >> 3) - block)
-        while inside < stop:
-            low = max(first - (block << 3), 0)
-            high = min(end - (block << 3), 8)
-            _scan_block(
-                address, inside, low, high, base, planes, delta, live, excluded, limit, slots,
-                scores, progress, threshold, mismatch,
-            )  # fmt: skip
-            inside += 1
-            block += 1
-
-
-@inlined
-def _scan_tail(
-    tail: I64,
-    tail_entries: int,
-    entries_per_group: int,
-    rank: NDArray[np.int32],
-    bases: F32,
-    planes: U64,
-    delta: float,
-    live: I64,
-    excluded: U32,
-    limit: int,
-    slots: U32,
-    scores: F32,
-    progress: I64,
-    threshold: F32,
-    mismatch: U64,
-) -> None:
-    """Score the tail's entries in buckets of a rank above 0; ``bases`` is by rank - 1."""
-    code_offset = entries_per_group * (8 * planes.shape[1] + 8)
+    scored = 0
+    words = _plane_tuple(planes)
+    at = pending.ctypes.data
+    step = np.float32(delta)
+    code_offset = (entries_per_group >> 3) * BLOCK_BYTES
     for group in range((tail_entries + entries_per_group - 1) // entries_per_group):
         address = tail[group]
         codes = carray(pointer(address + code_offset), entries_per_group, np.uint32)
         for entry in range(min(entries_per_group, tail_entries - group * entries_per_group)):
-            probe = rank[codes[entry]]
-            if probe:
-                progress[1] += 1
-                lane = entry & 7
-                _scan_block(
-                    address, entry >> 3, lane, lane + 1, bases[probe - 1], planes, delta, live,
-                    excluded, limit, slots, scores, progress, threshold, mismatch,
-                )  # fmt: skip
+            if table.shape[0] > 0:
+                place = find_place(table, buckets, codes[entry])
+            else:
+                place = 0 if codes[entry] <= buckets[0] else -1
+            if place >= 0:
+                scored += 1
+                block = address + (entry >> 3) * BLOCK_BYTES
+                waiting = state[2]
+                score_eight(block, words, step, bases[place], 1 << (entry & 7), at + 32 * waiting)
+                pending_blocks[waiting] = block
+                state[2] = waiting + 1
+                if waiting + 1 == PENDING:
+                    look_through(
+                        live, excluded, limit, pending, pending_blocks, slots, scores, state,
+                        threshold, where,
+                    )  # fmt: skip
+    return scored
 
 
-@inlined
-def _scan_block(
-    address: int,
-    block: int,
-    low: int,
-    high: int,
-    base: float,
-    planes: U64,
-    delta: float,
+@kernel
+def look_through(
     live: I64,
     excluded: U32,
     limit: int,
+    pending: F32,
+    pending_blocks: I64,
     slots: U32,
     scores: F32,
-    progress: I64,
+    state: I64,
     threshold: F32,
-    mismatch: U64,
+    where: I64,
 ) -> None:
-    """Score lanes ``low..high`` of one entry block and keep those above the threshold.
+    """Keep those pending entries that may be among the best, if they may be returned.
 
-    ``progress`` is (pairs held, entries scored, ties lost), ``threshold`` is (1,), ``mismatch``
-    (8,) scratch. (Numbers in arrays of one, because a tuple of arrays, or many values to return,
-    cost three times the scan itself in reference counts.)
+    The live and exclusion tests come before any cut. The arguments are as in ``scan_runs``.
     """
-    words = planes.shape[1]
-    start = address + 8 * block * (8 * words + 8)
-    for lane in range(8):
-        mismatch[lane] = np.uint64(0)
-    for k in range(words):
-        add_mismatches(
-            mismatch.ctypes.data, start + 64 * k, planes[0, k], planes[1, k], planes[2, k],
-            planes[3, k],
+    count = 8 * state[2]
+    state[2] = 0
+    low = threshold[0]
+    if state[0] == 0 and count > 4 * limit:
+        # Most are far from the best: begin with as many as a sample promises, and some more.
+        sample = np.empty(count // STRIDE, np.float32)
+        for i in range(sample.shape[0]):
+            sample[i] = pending[i * STRIDE]
+        enough = min(sample.shape[0], limit // STRIDE + limit // (2 * STRIDE) + 2)
+        low = keep_best(np.empty(sample.shape[0], np.uint32), sample, sample.shape[0], enough)
+    high = np.float32(np.inf)
+    while True:
+        _keep(
+            low, high, count, live, excluded, limit, pending, pending_blocks, slots, scores,
+            state, threshold, where,
         )  # fmt: skip
-    at = start + 64 * words
-    f = carray(pointer(at), 8, np.uint16)
-    a = carray(pointer(at + 16), 8, np.uint16)
-    numbers = carray(pointer(at + 32), 8, np.uint32)
-    full = np.float32(15 * 64 * words)
-    for lane in range(low, high):
-        along = np.float32(delta) * (full - np.float32(2 * np.int64(mismatch[lane])))
-        score = np.float32(base) + (half(a[lane]) + half(f[lane]) * along)
-        if score >= threshold[0]:
-            slot = np.int64(numbers[lane])
-            if is_live(live, slot) and not _among(excluded, slot):
-                held = progress[0]
-                slots[held] = numbers[lane]
-                scores[held] = score
-                held += 1
-                if held == slots.shape[0]:
-                    held, threshold[0] = cut(slots, scores, held, limit)
-                    if 4 * held > 3 * slots.shape[0]:
-                        progress[2] = 1  # ties fill the room; the result will not be used
-                        held = limit
-                progress[0] = held
+        if state[0] >= limit or low <= threshold[0]:
+            break
+        high = low
+        low = threshold[0]
 
 
 @inlined
-def _among(sorted_slots: U32, slot: int) -> bool:
-    """Whether a slot is in a sorted list, usually an empty one."""
-    low = 0
-    high = sorted_slots.shape[0]
-    while low < high:
-        middle = (low + high) >> 1
-        if np.int64(sorted_slots[middle]) < slot:
-            low = middle + 1
-        else:
-            high = middle
-    return low < sorted_slots.shape[0] and np.int64(sorted_slots[low]) == slot
+def _keep(
+    low: float,
+    high: float,
+    count: int,
+    live: I64,
+    excluded: U32,
+    limit: int,
+    pending: F32,
+    pending_blocks: I64,
+    slots: U32,
+    scores: F32,
+    state: I64,
+    threshold: F32,
+    where: I64,
+) -> None:
+    """Keep the pending entries with scores of at least ``low`` and below ``high``."""
+    for first in range(0, count, 16):
+        bits = at_least(pending.ctypes.data + 4 * first, max(low, threshold[0]))
+        if first + 16 > count:
+            bits &= (1 << (count - first)) - 1
+        while bits:
+            place = first + lowest_bit(bits)
+            bits &= bits - 1
+            score = pending[place]
+            if score >= high or score == -np.inf or score < threshold[0]:
+                continue
+            numbers = carray(pointer(pending_blocks[place >> 3] + SLOTS_AT), 8, np.uint32)
+            slot = np.int64(numbers[place & 7])
+            if is_live(live, slot) and not is_among(excluded, slot):
+                held = state[0]
+                slots[held] = slot
+                scores[held] = score
+                held += 1
+                if held == slots.shape[0]:
+                    held, lowest, dropped = cut(slots, scores, held, limit, where)
+                    state[1] = dropped + (state[1] if lowest == threshold[0] else 0)
+                    threshold[0] = lowest
+                state[0] = held
+
+
+@inlined
+def _plane_tuple(planes: U64) -> tuple[Any, ...]:
+    """The sixteen plane words, word after word, as ``score_eight`` wants them."""
+    return (
+        planes[0, 0], planes[1, 0], planes[2, 0], planes[3, 0],
+        planes[0, 1], planes[1, 1], planes[2, 1], planes[3, 1],
+        planes[0, 2], planes[1, 2], planes[2, 2], planes[3, 2],
+        planes[0, 3], planes[1, 3], planes[2, 3], planes[3, 3],
+    )  # fmt: skip

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.compiling import inlined
+from streamlsh.kernels.where import compare_names
 
+I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 F32 = NDArray[np.float32]
 
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: products with it spread over the upper bits (Knuth)."""
 FEW = 64
 """Up to so many pairs are sorted by insertion."""
 
@@ -52,26 +56,61 @@ def keep_best(slots: U32, scores: F32, held: int, limit: int) -> float:
 
 
 @inlined
-def cut(slots: U32, scores: F32, held: int, limit: int) -> tuple[int, float]:
-    """Keep the ``limit`` best of the first ``held`` pairs, and all that tie with the last.
+def cut(slots: U32, scores: F32, held: int, limit: int, where: I64) -> tuple[int, float, int]:
+    """Keep the ``limit`` best of the first ``held`` pairs; of equal scores, those of the first ids.
 
     What a cut keeps must not depend on the order in which pairs came, or answers would depend
-    on an index's history; so ties stay or go together.
+    on an index's history; and near-duplicates do tie, sometimes by the thousand.
 
     Returns:
-        How many pairs are kept, in front, and the lowest score among them (minus infinity if
-        everything fits).
+        How many pairs are kept, in front; the lowest score among them (minus infinity if
+        everything fits); and how many pairs were dropped that tie with it.
     """
     lowest = keep_best(slots, scores, held, limit)
     if held <= limit:
-        return held, lowest
-    kept = limit
+        return held, lowest, 0
+    end = limit
     for i in range(limit, held):
         if scores[i] == lowest:
-            scores[kept], scores[i] = scores[i], scores[kept]
-            slots[kept], slots[i] = slots[i], slots[kept]
-            kept += 1
-    return kept, lowest
+            scores[end], scores[i] = scores[i], scores[end]
+            slots[end], slots[i] = slots[i], slots[end]
+            end += 1
+    dropped = end - limit
+    if dropped:
+        better = 0
+        for i in range(limit):
+            if scores[i] > lowest:
+                scores[better], scores[i] = scores[i], scores[better]
+                slots[better], slots[i] = slots[i], slots[better]
+                better += 1
+        _keep_first_names(where, slots[better:end], limit - better)
+    return limit, lowest, dropped
+
+
+@inlined
+def _keep_first_names(where: I64, slots: U32, wanted: int) -> None:
+    """Move the slots of the ``wanted`` ids that sort first to the front (quickselect)."""
+    low = 0
+    high = slots.shape[0] - 1
+    while low < high:
+        pivot = np.int64(slots[(low + high) >> 1])
+        i = low
+        j = high
+        while i <= j:
+            while compare_names(where, np.int64(slots[i]), pivot) < 0:
+                i += 1
+            while compare_names(where, np.int64(slots[j]), pivot) > 0:
+                j -= 1
+            if i <= j:
+                slots[i], slots[j] = slots[j], slots[i]
+                i += 1
+                j -= 1
+        if wanted - 1 <= j:
+            high = j
+        elif wanted - 1 >= i:
+            low = i
+        else:
+            break
 
 
 @inlined
@@ -94,7 +133,7 @@ def sort_best_first(slots: U32, scores: F32, held: int) -> None:
         slots[at] = slot
 
 
-@kernel
+@inlined
 def merge_copies(slots: U32, scores: F32, held: int, copies: int) -> int:
     """Leave each slot once, with its best score, if it stands there at least ``copies`` times.
 
@@ -116,7 +155,7 @@ def merge_copies(slots: U32, scores: F32, held: int, copies: int) -> int:
     unique = 0
     for i in range(held):
         slot = slots[i]
-        at = (np.uint64(slot) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32) & mask
+        at = (np.uint64(slot) * SPREAD) >> np.uint64(32) & mask
         while table[at] >= 0 and slots[table[at]] != slot:
             at = (at + np.uint64(1)) & mask
         place = table[at]

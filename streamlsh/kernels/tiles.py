@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import initialize_native_asmparser
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.compiling import everywhere, has_feature, inlined, kernel
 
 TILE = 64
 """Columns of a tile."""
@@ -31,13 +32,17 @@ LANES = 16
 _PARTS = TILE // LANES
 
 F32 = NDArray[np.float32]
-I16 = NDArray[np.int16]
+I8 = NDArray[np.int8]
+U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
 
-_FLOAT, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_FLOAT, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _FLOATS = ir.VectorType(_FLOAT, LANES)
 _INTS = ir.VectorType(_I32, LANES)
-_PAIRS = ir.VectorType(_I16, 2 * LANES)
+_HAS_BYTE_PRODUCTS = has_feature("avx512vnni")
+"""Whether kernels are compiled for a machine that multiplies and adds bytes in one instruction."""
+if _HAS_BYTE_PRODUCTS:
+    initialize_native_asmparser()
 
 
 def tile_columns(matrix: F32) -> F32:
@@ -47,17 +52,30 @@ def tile_columns(matrix: F32) -> F32:
     return np.ascontiguousarray(tiles, np.float32)
 
 
-def tile_points(points: I16) -> I16:
-    """(n, width) points as (tiles, width / 2, TILE, 2), padded with zeros to whole tiles.
+def tile_points(points: I8) -> I8:
+    """(n, width) points as (tiles, width / 4, TILE, 4), padded with zeros to whole tiles.
 
-    Two coordinates of a point stand side by side, as the machine's multiply-add wants them.
+    Four coordinates of a point stand side by side, as the machine's multiply-add wants them.
     """
-    count, width = points.shape
+    count, width = len(points), -(-points.shape[1] // 4) * 4
     tiles = -(-count // TILE)
-    padded = np.zeros((tiles * TILE, width), np.int16)
-    padded[:count] = points
-    pairs = padded.reshape(tiles, TILE, width // 2, 2).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(pairs)
+    padded = np.zeros((tiles * TILE, width), np.int8)
+    padded[:count, : points.shape[1]] = points
+    fours = padded.reshape(tiles, TILE, width // 4, 4).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(fours)
+
+
+def quantise_points(points: F32) -> tuple[I8, F32, I32]:
+    """(n, width) points in signed bytes: each in steps of its own.
+
+    Returns:
+        The bytes; (n,) what a step is worth; and (n,) 128 times the sum of each point's bytes,
+        which ``byte_products`` gives too much.
+    """
+    largest = np.maximum(np.abs(points).max(axis=1), np.float32(1e-30))
+    units = (largest / np.float32(127.0)).astype(np.float32)
+    levels = np.rint(points / units[:, None]).astype(np.int8)
+    return levels, units, 128 * levels.sum(axis=1, dtype=np.int32)
 
 
 @kernel
@@ -90,57 +108,65 @@ def project_rows(tiles: F32, offset: F32, vectors: F32, out: F32) -> None:
 
 
 @inlined
-def point_products(tiles: I16, queries: I16, out: I32) -> None:
+def byte_products(tiles: I8, queries: U8, out: I32) -> None:
     """Exact integer inner products of queries with all points.
 
     Args:
-        tiles: (tiles, width / 2, TILE, 2) by ``tile_points``.
+        tiles: (tiles, width / 4, TILE, 4) by ``tile_points``.
         queries: (n, width), contiguous; n is at most ``GROUP``.
         out: (n, tiles * TILE), contiguous; written.
     """
     count, width = queries.shape
     columns = tiles.shape[0] * TILE
     for tile in range(tiles.shape[0]):
-        points = tiles.ctypes.data + 2 * width * TILE * tile
+        points = tiles.ctypes.data + width * TILE * tile
         y = out.ctypes.data + 4 * TILE * tile
         if count == GROUP:
-            _multiply_group(queries.ctypes.data, 2 * width, width // 2, points, y, 4 * columns)
+            _multiply_group(queries.ctypes.data, width, width // 4, points, y, 4 * columns)
         else:
             for row in range(count):
-                x = queries.ctypes.data + 2 * width * row
-                _multiply_one(x, 0, width // 2, points, y + 4 * columns * row, 0)
+                x = queries.ctypes.data + width * row
+                _multiply_one(x, 0, width // 4, points, y + 4 * columns * row, 0)
 
 
-@intrinsic
-def residual_sums(
-    typing_context: Any, point: Any, centre: Any, other: Any, steps: Any, out: Any
-) -> Any:
-    """``residual_sums(point, centre, other, steps, out)``, all but ``steps`` addresses.
+def _over_rows(addresses: int, results: int, step: Callable[..., Any]) -> Any:
+    """An intrinsic ``(*addresses, steps, out)`` over float32 rows of 16 * steps numbers.
 
-    With r = point - centre, both of 16 * steps float32: sixteen running sums of r * r and of
-    r * other, in two vectors at ``out``.
+    ``step`` takes sixteen numbers of each row and gives ``results`` pairs of factors; their
+    products are added up in sixteen running sums each, which end at address ``out``.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        point, centre, other, steps, out = arguments
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        *bases, steps, out = arguments
 
         def at(base: Any, offset: Any) -> Any:
             return builder.inttoptr(builder.add(base, offset), _FLOATS.as_pointer())
 
         nothing = ir.Constant(_FLOATS, [0.0] * LANES)
-        sums = [cgutils.alloca_once_value(builder, nothing) for _ in range(2)]
+        sums = [cgutils.alloca_once_value(builder, nothing) for _ in range(results)]
         with cgutils.for_range(builder, steps) as loop:
             offset = builder.mul(loop.index, ir.Constant(_I64, 4 * LANES))
-            p, c, o = (builder.load(at(base, offset), align=4) for base in (point, centre, other))
-            residual = builder.fsub(p, c)
-            for place, factor in zip(sums, (residual, o), strict=True):
-                builder.store(_multiply_add(builder, residual, factor, builder.load(place)), place)
+            rows = [builder.load(at(base, offset), align=4) for base in bases]
+            for place, (x, y) in zip(sums, step(builder, *rows), strict=True):
+                builder.store(_multiply_add(builder, x, y, builder.load(place)), place)
         for number, place in enumerate(sums):
             offset = ir.Constant(_I64, 4 * LANES * number)
             builder.store(builder.load(place), at(out, offset), align=4)
         return context.get_dummy_value()
 
-    return types.none(*(types.int64,) * 5), generate
+    if addresses == 2:
+
+        @intrinsic
+        def over_two(typing_context: Any, x: Any, y: Any, steps: Any, out: Any) -> Any:
+            return types.none(*(types.int64,) * 4), emit
+
+        return over_two
+
+    @intrinsic
+    def over_three(typing_context: Any, x: Any, y: Any, z: Any, steps: Any, out: Any) -> Any:
+        return types.none(*(types.int64,) * 5), emit
+
+    return over_three
 
 
 def _over_a_tile(
@@ -173,14 +199,15 @@ def _over_a_tile(
             with cgutils.for_range(builder, steps) as loop:
                 columns = builder.add(tile, builder.mul(loop.index, size(4 * TILE)))
                 parts = [
-                    builder.load(at(columns, size(64 * k), _tile_vector(vector)), align=4)
-                    for k in range(_PARTS)
+                    builder.load(at(columns, size(64 * k), vector), align=4) for k in range(_PARTS)
                 ]
                 for r in range(rows):
                     offset = builder.add(
                         builder.mul(x_row, size(r)), builder.mul(loop.index, size(bytes_in))
                     )
-                    value = _everywhere(builder, builder.load(at(x, offset, element), align=2))
+                    value = everywhere(
+                        builder, builder.load(at(x, offset, element), align=1), LANES
+                    )
                     for k in range(_PARTS):
                         total = builder.load(sums[r][k])
                         builder.store(step(builder, value, parts[k], total), sums[r][k])
@@ -195,18 +222,6 @@ def _over_a_tile(
     return over_a_tile
 
 
-def _tile_vector(vector: Any) -> Any:
-    return _PAIRS if vector is _INTS else vector
-
-
-def _everywhere(builder: Any, value: Any) -> Any:
-    """One value in all lanes."""
-    vector = ir.VectorType(value.type, LANES)
-    nothing = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(_INTS, [0] * LANES))
-
-
 def _multiply_add(builder: Any, value: Any, part: Any, total: Any) -> Any:
     """``value * part + total``, rounded once: the same bits with and without such hardware."""
     function = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
@@ -214,22 +229,81 @@ def _multiply_add(builder: Any, value: Any, part: Any, total: Any) -> Any:
     return builder.call(fused, [value, part, total])
 
 
-def _multiply_add_pairs(builder: Any, value: Any, part: Any, total: Any) -> Any:
-    """Adds to each lane the products of its two int16, in the form the compiler recognises."""
-    wide = ir.VectorType(_I32, 2 * LANES)
-    pairs = builder.bitcast(value, _PAIRS)
-    products = builder.mul(builder.sext(part, wide), builder.sext(pairs, wide))
-    nothing = ir.Constant(wide, ir.Undefined)
-    even = ir.Constant(_INTS, list(range(0, 2 * LANES, 2)))
-    odd = ir.Constant(_INTS, list(range(1, 2 * LANES, 2)))
-    both = builder.add(
-        builder.shuffle_vector(products, nothing, even),
-        builder.shuffle_vector(products, nothing, odd),
-    )
-    return builder.add(total, both)
+def _multiply_add_bytes(builder: Any, value: Any, part: Any, total: Any) -> Any:
+    """Adds to each lane the products of its four unsigned bytes with four signed ones."""
+    if _HAS_BYTE_PRODUCTS:
+        # By its name in assembly: the compiler's own name for it takes other types every year.
+        function = ir.FunctionType(_INTS, [_INTS] * 3)
+        instruction = ir.InlineAsm(function, "vpdpbusd $3, $2, $0", "=v,0,v,v")
+        return builder.call(instruction, [total, value, part])
+    for byte in range(4):
+        up = ir.Constant(_INTS, [24 - 8 * byte] * LANES)
+        down = ir.Constant(_INTS, [24] * LANES)
+        x = builder.lshr(builder.shl(value, up), down)
+        y = builder.ashr(builder.shl(part, up), down)
+        total = builder.add(total, builder.mul(x, y))
+    return total
+
+
+@intrinsic
+def nibble_sums(typing_context: Any, codes: Any, query: Any, width: Any, steps: Any) -> Any:
+    """``nibble_sums(codes, query, width, steps)``: a row's 4-bit codes times a query's bytes.
+
+    ``codes`` and ``query`` are addresses; byte j of the codes holds coordinate j in its low half
+    and coordinate ``width + j`` above, for each of 64 * steps bytes. Returns the exact integer
+    sum of products.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        codes, query, width, steps = arguments
+
+        def at(base: Any, offset: Any) -> Any:
+            return builder.load(
+                builder.inttoptr(builder.add(base, offset), _INTS.as_pointer()), align=1
+            )
+
+        total = cgutils.alloca_once_value(builder, ir.Constant(_INTS, [0] * LANES))
+        with cgutils.for_range(builder, steps) as loop:
+            offset = builder.mul(loop.index, ir.Constant(_I64, 64))
+            packed = at(codes, offset)
+            mask = ir.Constant(_INTS, [0x0F0F0F0F] * LANES)
+            low = builder.and_(packed, mask)
+            high = builder.and_(builder.lshr(packed, ir.Constant(_INTS, [4] * LANES)), mask)
+            sums = _multiply_add_bytes(builder, low, at(query, offset), builder.load(total))
+            above = at(query, builder.add(width, offset))
+            builder.store(_multiply_add_bytes(builder, high, above, sums), total)
+        add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_I32, [_INTS]), "llvm.vector.reduce.add.v16i32"
+        )
+        return builder.sext(builder.call(add, [builder.load(total)]), _I64)
+
+    return types.int64(*(types.int64,) * 4), generate
 
 
 _project_one = _over_a_tile(1, _FLOAT, _FLOATS, 4, _multiply_add)
 _project_group = _over_a_tile(GROUP, _FLOAT, _FLOATS, 4, _multiply_add)
-_multiply_one = _over_a_tile(1, _I32, _INTS, 4, _multiply_add_pairs)
-_multiply_group = _over_a_tile(GROUP, _I32, _INTS, 4, _multiply_add_pairs)
+_multiply_one = _over_a_tile(1, _I32, _INTS, 4, _multiply_add_bytes)
+_multiply_group = _over_a_tile(GROUP, _I32, _INTS, 4, _multiply_add_bytes)
+
+
+def _residual_factors(builder: Any, point: Any, centre: Any, other: Any) -> Any:
+    residual = builder.fsub(point, centre)
+    return (residual, residual), (residual, other)
+
+
+def _both(builder: Any, x: Any, y: Any) -> Any:
+    return ((x, y),)
+
+
+def _difference_squared(builder: Any, x: Any, y: Any) -> Any:
+    difference = builder.fsub(x, y)
+    return ((difference, difference),)
+
+
+residual_sums = _over_rows(3, 2, _residual_factors)
+"""``residual_sums(point, centre, other, steps, out)``: with r = point - centre, sixteen running
+sums of r * r and sixteen of r * other."""
+inner_sums = _over_rows(2, 1, _both)
+"""``inner_sums(x, y, steps, out)``: sixteen running sums of x * y."""
+squared_sums = _over_rows(2, 1, _difference_squared)
+"""``squared_sums(x, y, steps, out)``: sixteen running sums of (x - y)^2."""

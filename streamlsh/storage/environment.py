@@ -24,10 +24,12 @@ from streamlsh.errors import (
     IndexNotFoundError,
     LockConflictError,
     MapFullError,
+    NewerFormatError,
+    OlderFormatError,
     StorageError,
 )
 from streamlsh.storage.mounts import refuse_network_filesystem
-from streamlsh.storage.schema import DATABASES
+from streamlsh.storage.schema import DATABASES, FORMAT, FORMAT_KEY, FORMAT_VERSION
 
 MAX_READERS = 1024
 """Reader slots in the lock file: one for each thread with an open transaction."""
@@ -50,6 +52,22 @@ os.register_at_fork(
     after_in_parent=_registry_lock.release,
     after_in_child=_registry_lock.release,
 )
+
+
+class ReadTransaction:
+    """See ``Environment.read``; a class, as a generator costs every query two microseconds."""
+
+    __slots__ = ("_environment", "_thread", "_transaction")
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def __enter__(self) -> lmdb.Transaction:
+        self._thread, self._transaction = self._environment.begin_read()
+        return self._transaction
+
+    def __exit__(self, *error: object) -> None:
+        self._environment.end_read(self._thread, self._transaction)
 
 
 class Environment:
@@ -78,27 +96,18 @@ class Environment:
         self._closed = False
         self._resizing = False
         self._threads: dict[int, int] = {}  # open transactions by thread
-        self._idle = threading.Condition()
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._remapping = 0  # threads that wait for all transactions to end
         self._databases = {name: handle.open_db(name.encode(), create=False) for name in DATABASES}
 
-    @contextmanager
-    def read(self) -> Iterator[lmdb.Transaction]:
-        """A read transaction: one commit, for as long as the block lasts.
+    def read(self) -> ReadTransaction:
+        """A read transaction: one commit, for as long as the ``with`` block lasts.
 
         Raises:
-            ClosedError: the last user has closed the environment.
+            ClosedError: the last user has closed the environment; on entering the block.
         """
-        thread = self._enter()
-        try:
-            transaction = self._begin_read(thread)
-            try:
-                yield transaction
-            finally:
-                # In a child that was forked within the block, it is the parent's.
-                if self.pid == os.getpid():
-                    transaction.abort()
-        finally:
-            self._leave(thread)
+        return ReadTransaction(self)
 
     @contextmanager
     def write(self) -> Iterator[lmdb.Transaction]:
@@ -110,9 +119,27 @@ class Environment:
         finally:
             self._leave(thread)
 
+    def begin_read(self) -> tuple[int, lmdb.Transaction]:
+        """What ``read`` does on entering: the thread it counts for, and the transaction."""
+        thread = self._enter()
+        try:
+            return thread, self._begin_read(thread)
+        except BaseException:
+            self._leave(thread)
+            raise
+
+    def end_read(self, thread: int, transaction: lmdb.Transaction) -> None:
+        """What ``read`` does on leaving."""
+        try:
+            # In a child that was forked within the block, it is the parent's.
+            if self.pid == os.getpid():
+                transaction.abort()
+        finally:
+            self._leave(thread)
+
     def _enter(self) -> int:
         thread = threading.get_ident()
-        with self._idle:
+        with self._lock:
             if self._resizing and thread not in self._threads:
                 self._idle.wait_for(lambda: not self._resizing)
             if self._closed:
@@ -123,7 +150,7 @@ class Environment:
     def _leave(self, thread: int) -> None:
         if self.pid != os.getpid():
             return
-        with self._idle:
+        with self._lock:
             self._count(thread, -1)
             last = self._users == 0 and not self._threads
         if last:
@@ -136,7 +163,8 @@ class Environment:
             self._threads[thread] = count
         else:
             del self._threads[thread]
-            self._idle.notify_all()
+            if self._remapping:
+                self._idle.notify_all()
 
     def _begin_read(self, thread: int) -> lmdb.Transaction:
         while True:
@@ -168,9 +196,14 @@ class Environment:
                     f"the memory map of {self.path} must grow, and cannot while this thread "
                     "itself keeps a snapshot open; close the snapshot first"
                 )
-            if not self._idle.wait_for(
-                lambda: not self._threads or self.map_generation != generation, patience
-            ):
+            self._remapping += 1
+            try:
+                idle = self._idle.wait_for(
+                    lambda: not self._threads or self.map_generation != generation, patience
+                )
+            finally:
+                self._remapping -= 1
+            if not idle:
                 raise StorageError(
                     f"the memory map of {self.path} cannot grow, because another thread of this "
                     f"process has kept a snapshot open for {patience:g} s; close it first"
@@ -267,6 +300,7 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
         IndexNotFoundError: no index there.
         NetworkFilesystemError: the path is on a network file system.
         CorruptIndexError: the file is no LMDB environment of streamlsh.
+        NewerFormatError: it has a newer format; OlderFormatError: an older one.
         LockConflictError: LMDB's lock file cannot be used from here.
     """
     directory = Path(path).resolve()
@@ -292,6 +326,7 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
             )  # fmt: skip
             try:
                 _check_size(data, handle)
+                _check_format(directory, handle)
                 environment = Environment(directory, handle)
             except BaseException as error:
                 handle.close()
@@ -365,6 +400,30 @@ def _check_size(data: Path, handle: lmdb.Environment) -> None:
         raise CorruptIndexError(
             f"{data} was cut short; restore it from a copy or rebuild it",
             expected=f"{expected} bytes", received=f"{size} bytes",
+        )  # fmt: skip
+
+
+def _check_format(directory: Path, handle: lmdb.Environment) -> None:
+    """Raise unless an index has the current format; its databases depend on that."""
+    meta = handle.open_db(b"meta", create=False)
+    with handle.begin() as transaction:
+        stored = transaction.get(FORMAT_KEY, db=meta)
+    if stored is None or len(stored) != FORMAT.size:
+        raise CorruptIndexError(
+            f"{directory} is not a complete streamlsh index", expected="a format version",
+            received="none",
+        )  # fmt: skip
+    (version,) = FORMAT.unpack(stored)
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{directory} was written by a later version of streamlsh; update streamlsh to read it",
+            expected=f"format {FORMAT_VERSION}", received=f"format {version}",
+        )  # fmt: skip
+    if version < FORMAT_VERSION:
+        raise OlderFormatError(
+            f"{directory} was written by an earlier version of streamlsh; make a copy in the "
+            f"current format: streamlsh upgrade {directory} NEW",
+            expected=f"format {FORMAT_VERSION}", received=f"format {version}",
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS, PAD, in_place, number_key
+from streamlsh.storage.values import address_of
 
 _PAGE_BYTES = LIVE_PAGE_SLOTS // 8
 
@@ -57,6 +58,12 @@ class LiveBitmap:
             chosen = pages == page
             result[chosen] = bits.sum(axis=1)[blocks[chosen] % per_page]
         return result
+
+    def addresses(self) -> NDArray[np.int64]:
+        """(pages,) where the pages are in memory, for kernels; valid as long as this object."""
+        pages = max(self._pages, default=-1) + 1
+        stored = self._snapshot.stat(self._database)["entries"]
+        return np.array([address_of(self._page(p)) for p in range(max(pages, stored))], np.int64)
 
     def write(
         self, transaction: lmdb.Transaction, stamps: NDArray[np.uint64], commit: int

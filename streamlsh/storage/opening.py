@@ -1,7 +1,7 @@
 """Creating an index, and opening one with every check that opening owes.
 
 Format, configuration and family are written once, together with a SHA-256 of the latter two,
-and verified at every open. Later formats will be brought up to date here, in one place.
+and verified at every open. Older formats are brought up to date by ``streamlsh.upgrading``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import EntryLayout
 from streamlsh.config import IndexConfig
-from streamlsh.errors import CorruptIndexError, FamilyDigestError, NewerFormatError
+from streamlsh.errors import FamilyDigestError
 from streamlsh.families.base import Family
 from streamlsh.families.registry import family_named
 from streamlsh.storage.environment import (
@@ -34,6 +33,7 @@ from streamlsh.storage.schema import (
     FORMAT,
     FORMAT_KEY,
     FORMAT_VERSION,
+    HELD_OUT_KEY,
     STATE_KEY,
 )
 from streamlsh.storage.state import State
@@ -49,7 +49,6 @@ class Index:
         family: its frozen hash family.
         family_digest: SHA-256 of configuration and family.
         rows: layout of slot blocks.
-        entries: layout of bucket entries.
     """
 
     environment: Environment
@@ -57,13 +56,16 @@ class Index:
     family: Family
     family_digest: bytes
     rows: RowLayout
-    entries: EntryLayout
 
 
 def create_index(
-    path: str | os.PathLike[str], config: IndexConfig, family: Family, map_size: int
+    path: str | os.PathLike[str],
+    config: IndexConfig,
+    family: Family,
+    map_size: int,
+    held_out: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write a new, empty index."""
+    """Write a new, empty index, and with it the rows that calibration may use as queries."""
     environment = create_environment(path, map_size)
     complete = False
     try:
@@ -76,6 +78,8 @@ def create_index(
             transaction.put(CONFIG_KEY, packed, db=meta)
             transaction.put(DIGEST_KEY, _digest(packed, arrays), db=meta)
             transaction.put(STATE_KEY, State().pack(), db=meta)
+            if held_out is not None:
+                transaction.put(HELD_OUT_KEY, _pack_array(held_out), db=meta)
             transaction.put(FORMAT_KEY, FORMAT.pack(FORMAT_VERSION), db=meta)
         complete = True
     finally:
@@ -90,32 +94,17 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     Raises:
         IndexNotFoundError: no index there.
         NewerFormatError: written by a later version.
+        OlderFormatError: written by an earlier version.
         FamilyDigestError: configuration or family do not match their digest.
         CorruptIndexError: not an index, or a part of it is missing.
     """
     environment = open_environment(path)
     try:
         with environment.read() as transaction:
-            _check_format(transaction, environment)
             return _load(transaction, environment)
     except BaseException:
         environment.close()
         raise
-
-
-def _check_format(transaction: lmdb.Transaction, environment: Environment) -> None:
-    stored = transaction.get(FORMAT_KEY, db=environment.database("meta"))
-    if stored is None or len(stored) != FORMAT.size:
-        raise CorruptIndexError(
-            f"{environment.path} is not a complete streamlsh index",
-            expected="a format version", received="none",
-        )  # fmt: skip
-    (version,) = FORMAT.unpack(stored)
-    if version > FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{environment.path} was written by a later version of streamlsh; upgrade to read it",
-            expected=f"format {FORMAT_VERSION} or older", received=f"format {version}",
-        )  # fmt: skip
 
 
 def _load(transaction: lmdb.Transaction, environment: Environment) -> Index:
@@ -134,8 +123,9 @@ def _load(transaction: lmdb.Transaction, environment: Environment) -> Index:
     config = IndexConfig(**msgpack.unpackb(packed))
     family = family_named(config.family).restore(
         config.dim,
+        config.metric,
         config.parameters,
-        {name: _unpack_array(value) for name, value in arrays.items()},
+        {name: unpack_array(value) for name, value in arrays.items()},
     )
     return Index(
         environment,
@@ -143,8 +133,13 @@ def _load(transaction: lmdb.Transaction, environment: Environment) -> Index:
         family,
         expected,
         RowLayout.of(config.dim, config.block_shift),
-        EntryLayout(family.words),
     )
+
+
+def read_held_out(index: Index, transaction: lmdb.Transaction) -> NDArray[np.float32] | None:
+    """Rows of the sample that the family was not trained on, if any were kept."""
+    value = transaction.get(HELD_OUT_KEY, db=index.environment.database("meta"))
+    return None if value is None else unpack_array(bytes(value))
 
 
 def _digest(config: bytes, arrays: dict[str, bytes]) -> bytes:
@@ -166,7 +161,8 @@ def _pack_array(array: NDArray[Any]) -> bytes:
     return len(header).to_bytes(4, "little") + header + array.tobytes()
 
 
-def _unpack_array(value: bytes) -> NDArray[Any]:
+def unpack_array(value: bytes) -> NDArray[Any]:
+    """An array from what it was stored as."""
     length = int.from_bytes(value[:4], "little")
     dtype, shape = msgpack.unpackb(value[4 : 4 + length])
     return np.frombuffer(value, np.dtype(dtype), offset=4 + length).reshape(shape)

@@ -5,7 +5,7 @@ A slot block of N rows holds, after ``PAD`` bytes:
     vectors       (N, dim)         float32   as they were given
     codes         (N, code_width)  uint8     4-bit copies of the unit vectors, two a byte
     step          (N,)             float32   value of one step of the row's codes
-    inverse norm  (N,)             float32   1 / |vector|
+    inverse norm  (N,)             float32   1 / |vector|, 0 for a vector of zeros
 
 Full blocks hold ``rows_per_block`` rows and are written once. The rows of the last, not yet
 full block stand in *strips*, slot blocks of ``STRIP_ROWS`` rows, so that a small commit
@@ -66,14 +66,16 @@ class Rows:
         """Rows ``start`` to ``stop``, sharing memory."""
         chosen = slice(start, stop)
         return Rows(
-            self.vectors[chosen], self.codes[chosen], self.step[chosen], self.inverse_norm[chosen]
-        )
+            self.vectors[chosen], self.codes[chosen], self.step[chosen],
+            self.inverse_norm[chosen],
+        )  # fmt: skip
 
     def take(self, chosen: list[int]) -> Rows:
         """The chosen rows, copied, in that order."""
         return Rows(
-            self.vectors[chosen], self.codes[chosen], self.step[chosen], self.inverse_norm[chosen]
-        )
+            self.vectors[chosen], self.codes[chosen], self.step[chosen],
+            self.inverse_norm[chosen],
+        )  # fmt: skip
 
     @staticmethod
     def joined(parts: list[Rows]) -> Rows:
@@ -121,7 +123,11 @@ class RowLayout:
         """Size of the large values: one class for all of them lets LMDB reuse freed runs."""
         return self.value_bytes(self.rows_per_block)
 
-    def pack(self, rows: Rows, capacity: int) -> bytes:
+    def joined(self, parts: list[Rows]) -> Rows:
+        """Several runs of rows as one."""
+        return Rows.joined(parts)
+
+    def pack(self, rows: Rows, capacity: int) -> memoryview:
         """A slot block of ``capacity`` rows; those past ``len(rows)`` are zero."""
         value = np.zeros(self.value_bytes(capacity), np.uint8)
         vectors, codes, step, inverse_norm = self._columns(value, capacity)
@@ -130,7 +136,7 @@ class RowLayout:
         codes[:count] = rows.codes
         step[:count] = rows.step
         inverse_norm[:count] = rows.inverse_norm
-        return value.tobytes()
+        return value.data
 
     def view(self, value: memoryview, capacity: int, count: int) -> Rows:
         """The first ``count`` rows of a stored block, in place."""
@@ -140,9 +146,7 @@ class RowLayout:
     def _columns(
         self, value: NDArray[np.uint8], capacity: int
     ) -> tuple[F32, NDArray[np.uint8], F32, F32]:
-        sizes = np.cumsum(
-            [PAD, 4 * self.dim * capacity, self.code_width * capacity, 4 * capacity, 4 * capacity]
-        )
+        sizes = np.cumsum([PAD, *(capacity * n for n in (4 * self.dim, self.code_width, 4, 4))])
         parts = [value[start:stop] for start, stop in pairwise(sizes)]
         return (
             parts[0].view(np.float32).reshape(capacity, self.dim),

@@ -11,20 +11,29 @@ meta         ``format``                      u32, the format version
 meta         ``config``                      msgpack of the ``IndexConfig``
 meta         ``digest``                      SHA-256 of configuration and family
 meta         ``state``                       msgpack of the ``State`` of the last commit
+meta         ``calibration``                 msgpack of the ``Calibration``, if there is one
+meta         ``held out``                    array (n, dim): rows of the sample that the family
+                                             was not trained on, to calibrate with
 family       array name                      dtype, shape and bytes of one frozen array
 positions    u32 partition, stream (UTF-8)   msgpack [offset, identity]
 items        id (UTF-8)                      slot u32, version i64; deleted: also commit i64
 expiry       commit u64                      msgpack [time, ids deleted with a version]
-slots        slot u32                        id length u16, id, msgpack [tags, attributes];
+extras       slot u32                        msgpack [tags, attributes] of an item that has any;
                                              stays until the slot's block is emptied
 blocks       block u32                       slot block: the rows of ``rows_per_block`` slots
 strips       strip u32                       slot block of ``STRIP_ROWS`` rows, not yet merged
+names        block u32                       name block: the ids of the items at a block's slots
+name_strips  strip u32                       name block of ``STRIP_ROWS`` slots, not yet merged
 live         page u32                        bitmap of 2^14 slots, bit on = current
 tail         group u32                       entries without order, then their buckets u32
 segments     segment u32, part u32           part 0: codes u32, starts u32; then entry blocks
+tags         tag length u8, tag, page u32    the slots of that page (as in ``live``) whose extras
+                                             have the tag: sorted offsets u16, or 2,048 bytes
+                                             of bitmap where those are no shorter
 ===========  ==============================  ==================================================
 
-``blocks``, ``strips``, ``live``, ``tail`` and ``segments`` are read by kernels in place. Their
+``blocks``, ``strips``, ``names``, ``name_strips``, ``live``, ``tail`` and ``segments`` are read
+by kernels in place. Their
 values begin with ``PAD`` unused bytes: LMDB puts a 16-byte header before a large value, and 48
 more bring what follows to the start of a cache line. They are never shorter than ``IN_PLACE``
 bytes: LMDB would keep a shorter value inside a B-tree page, which moves whenever a neighbour
@@ -35,12 +44,12 @@ from __future__ import annotations
 
 import struct
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the meaning of a stored byte changes; see ``storage.opening``."""
 
 DATABASES = (
-    "meta", "family", "positions", "items", "expiry", "slots", "blocks", "strips", "live",
-    "tail", "segments",
+    "meta", "family", "positions", "items", "expiry", "extras", "blocks", "strips", "names",
+    "name_strips", "live", "tail", "segments", "tags",
 )  # fmt: skip
 
 PAD = 48
@@ -53,11 +62,12 @@ FORMAT_KEY = b"format"
 CONFIG_KEY = b"config"
 DIGEST_KEY = b"digest"
 STATE_KEY = b"state"
+CALIBRATION_KEY = b"calibration"
+HELD_OUT_KEY = b"held out"
 
 FORMAT = struct.Struct("<I")
 ITEM = struct.Struct("<Iq")
 MARKER = struct.Struct("<Iqq")
-ID_LENGTH = struct.Struct("<H")
 
 NO_SLOT = 0xFFFFFFFF
 """In ``items``: the id is deleted, and only its marker is kept."""
@@ -90,6 +100,11 @@ def commit_key(commit: int) -> bytes:
 def segment_key(segment: int, part: int) -> bytes:
     """Key of one part of a segment."""
     return _PAIR.pack(segment, part)
+
+
+def tag_prefix(tag: bytes) -> bytes:
+    """What the keys of a tag's postings begin with; ``number_key`` of the page follows."""
+    return bytes((len(tag),)) + tag
 
 
 def position_key(stream: str, partition: int) -> bytes:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.segment import Segment
+from streamlsh.calibration import Calibration
 from streamlsh.errors import CorruptIndexError
-from streamlsh.storage.schema import STATE_KEY
+from streamlsh.storage.schema import CALIBRATION_KEY, STATE_KEY
 
 
 @dataclass(slots=True)
@@ -74,4 +75,22 @@ def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
         raise CorruptIndexError(
             "the state of the index cannot be read; restore it from a copy or rebuild it",
             expected="a sound state record", received=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
+
+
+def read_calibration(transaction: lmdb.Transaction, meta: lmdb._Database) -> Calibration | None:
+    """What was measured of the index, if it was.
+
+    Raises:
+        CorruptIndexError: it cannot be read.
+    """
+    record = transaction.get(CALIBRATION_KEY, db=meta)
+    if record is None:
+        return None
+    try:
+        return Calibration.unpack(bytes(record))
+    except (ValueError, TypeError) as error:
+        raise CorruptIndexError(
+            "the calibration of the index cannot be read; run streamlsh calibrate anew",
+            expected="a sound record", received=f"{type(error).__name__}: {error}",
         ) from error  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lmdb
+import numpy as np
+from numpy.typing import NDArray
 
 from streamlsh.errors import CorruptIndexError
 
@@ -21,3 +25,10 @@ def fetch(transaction: lmdb.Transaction, database: lmdb._Database, key: bytes) -
             received="none",
         )
     return memoryview(value)
+
+
+def address_of(value: memoryview | NDArray[Any]) -> int:
+    """Where a buffer's content is."""
+    array = value if isinstance(value, np.ndarray) else np.frombuffer(value, np.uint8)
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,10 +15,12 @@ class Bars:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
+        self._started = time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        """Print one line, after the minutes and seconds so far."""
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        self._console.print(f"{minutes:3d}:{seconds:02d} {text}", markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

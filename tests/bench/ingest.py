@@ -66,7 +66,7 @@ def measure(bench: Workbench) -> list[Figure]:
             peer_spread=Spread.of(bare),
             ratio=ratios.middle,
             ratio_spread=ratios,
-            floor=times(0.3),
+            floor=times(0.6),
             goal=times(0.8),
             note=f"broker: {bench.broker.kind}",
             details={"updates": count, "value_bytes": size, "broker": bench.broker.kind},

@@ -7,12 +7,15 @@ import platform
 import re
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-PACKAGES = ("streamlsh", "numpy", "numba", "lmdb", "msgpack", "kafka-python", "hnswlib")
+PACKAGES = (
+    "streamlsh", "numpy", "numba", "lmdb", "msgpack", "kafka-python", "hnswlib", "scann",
+    "faiss-cpu", "scalable-vs", "usearch", "redis",
+)  # fmt: skip
 SYNCS = 20
 
 
@@ -65,7 +68,7 @@ def describe_machine(scratch: Path) -> Machine:
         file_system_of(scratch),
         _sync_milliseconds(scratch),
         platform.python_version(),
-        {name: version(name) for name in PACKAGES},
+        {name: found for name in PACKAGES if (found := _version(name))},
     )
 
 
@@ -98,6 +101,13 @@ def file_system_of(path: Path) -> str:
         if path.resolve().is_relative_to(point) and len(point) >= len(found[0]):
             found = (point, kind)
     return found[1]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _cpu_model() -> str:

@@ -73,6 +73,8 @@ def measure(bench: Workbench) -> list[Figure]:
             "ms",
             Spread.of(whole).middle,
             Spread.of(whole),
+            floor=within(1_500, "ms"),
+            goal=within(1_000, "ms"),
             note="interpreter, imports and kernels included; page cache warm",
             details={"processes": count},
         ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,10 @@ from streamlsh_kafka.testing import Broker, kafka_broker
 from tests.bench import loading
 from tests.bench.bars import Bars
 from tests.bench.dataset import Dataset
+from tests.bench.figures import Unmeasured
+from tests.bench.peers.hnsw import Hnsw
+from tests.bench.peers.ours import Ours
+from tests.bench.tables import Plot, Table
 
 TOPIC_MS = 15_000
 
@@ -23,8 +28,14 @@ TOPIC_MS = 15_000
 class Workbench:
     """Makes each shared thing once, when the first figure asks for it.
 
+    Attributes:
+        tables: what stands beside the figures.
+        plots: the same as pictures.
+        unmeasured: parts of a benchmark that could not be run.
+
     Args:
-        dataset: the vectors.
+        sets: the vectors, the main set first.
+        full: whether every peer and every curve is measured.
         repeats: how often what can be repeated is repeated.
         folder: scratch space on a real disk.
         bars: where progress is shown.
@@ -32,14 +43,22 @@ class Workbench:
     """
 
     def __init__(
-        self, dataset: Dataset, repeats: int, folder: Path, bars: Bars, stack: ExitStack
-    ) -> None:
-        self.dataset = dataset
+        self, sets: Sequence[Dataset], full: bool, repeats: int, folder: Path, bars: Bars,
+        stack: ExitStack,
+    ) -> None:  # fmt: skip
+        self.sets = sets
+        self.dataset = sets[0]
+        self.full = full
         self.repeats = repeats
         self.folder = folder
         self.bars = bars
         self._stack = stack
         self.broker_kind: str | None = None
+        self.cores = len(os.sched_getaffinity(0))
+        self.tables: list[Table] = []
+        self.plots: list[Plot] = []
+        self.unmeasured: list[Unmeasured] = []
+        self._grown: dict[str, tuple[Path, Hnsw]] = {}
 
     @cached_property
     def trained(self) -> loading.Trained:
@@ -52,6 +71,30 @@ class Workbench:
         """All items, in an index and in a graph."""
         path = self.copy(self.trained.path, "loaded")
         return loading.load(self.dataset, path, self.folder / "hyperplane", self.bars)
+
+    def keep(self, dataset: Dataset, path: Path, graph: Hnsw) -> None:
+        """Remember an index and a graph that hold all items of a set, for ``contestants``."""
+        self._grown[dataset.name] = (path, graph)
+
+    def contestants(self, dataset: Dataset) -> tuple[Ours, Hnsw]:
+        """Ourselves and hnswlib over a set; with all of its items in them, or not built yet."""
+        if dataset is self.dataset and "loaded" in vars(self):
+            return Ours(self.loaded.path), Hnsw(self.loaded.graph)
+        if dataset.name in self._grown:
+            path, graph = self._grown.pop(dataset.name)
+            return Ours(path), graph
+        return Ours(self.folder / f"index-{uuid.uuid4().hex[:12]}"), Hnsw()
+
+    def filled(self, dataset: Dataset) -> tuple[Ours, Hnsw]:
+        """The same with all items in them."""
+        ours, graph = self.contestants(dataset)
+        if not ours.path.exists():
+            ours.build(dataset.items, len(dataset), self.cores)
+            ours.calibrate()
+            ours.close()
+        if graph.graph is None:
+            graph.build(dataset.items, len(dataset), self.cores)
+        return ours, graph
 
     @cached_property
     def broker(self) -> Broker:

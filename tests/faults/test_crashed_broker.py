@@ -34,7 +34,7 @@ def test_a_consumer_outlives_a_crash_of_the_broker_and_goes_on_by_itself(
     own_broker: JarBroker, tmp_path: Path
 ) -> None:
     index = tmp_path / "items.lsh"
-    streamlsh.create(index, dim=DIM, metric="cosine", bits=4, tables=2)
+    streamlsh.create(index, dim=DIM, family="hyperplane", bits=4, tables=2)
     with closing(KafkaAdminClient(bootstrap_servers=own_broker.bootstrap_servers)) as admin:
         admin.create_topics([NewTopic("items", 1, 1)])
         admin.wait_for_topics(["items"])

@@ -39,7 +39,7 @@ def refused(writer: streamlsh.Writer, number: int) -> bool:
 
 
 def main(path: Path) -> None:
-    streamlsh.create(path, dim=DIM, tables=2)
+    streamlsh.create(path, dim=DIM, family="hyperplane", tables=2)
     with streamlsh.writer(path) as writer, streamlsh.open(path) as reader:
         writer.upsert(*batch(0))
         writer.commit([Position("t", 0, 1)])

@@ -46,7 +46,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 def shrink_parts() -> None:
     """What the fixture ``small_parts`` does, for a process of its own."""
-    from streamlsh import search
+    from streamlsh import planning
     from streamlsh.buckets import segment, tail
     from streamlsh.families import hyperplane, voronoi
     from streamlsh.storage import rows
@@ -54,9 +54,9 @@ def shrink_parts() -> None:
     for module, name, value in (
         (segment, "TAIL_ENTRIES", 256),
         (tail, "TAIL_ENTRIES", 256),
-        (segment, "FAN_OUT", 3),
+        (segment, "RATIO", 2),
         (rows, "_BLOCK_BYTES", 1),
-        (search, "EXACT_DIM", 0),
+        (planning, "EXACT_DIM", 0),
         (hyperplane, "SCAN_BELOW", 1_000),
         (voronoi, "SCAN_BELOW", 1_000),
     ):

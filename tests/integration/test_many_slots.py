@@ -19,7 +19,7 @@ ITEMS = 12_000
 def test_a_reader_follows_every_page_of_the_live_bitmap(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlsh.search.EXACT_DIM", 0)
+    monkeypatch.setattr("streamlsh.planning.EXACT_DIM", 0)
     path = tmp_path / "index"
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((ITEMS, DIM), dtype=np.float32)

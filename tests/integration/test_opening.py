@@ -24,7 +24,7 @@ IDS = [f"{row}" for row in range(500)]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    streamlsh.create(tmp_path / "index", dim=DIM, tables=2)
+    streamlsh.create(tmp_path / "index", dim=DIM, family="hyperplane", tables=2)
     return tmp_path / "index"
 
 

@@ -39,7 +39,7 @@ def fill(writer: streamlsh.Writer) -> int:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    streamlsh.create(tmp_path / "index", dim=DIM, tables=2, map_size=2 << 20)
+    streamlsh.create(tmp_path / "index", dim=DIM, family="hyperplane", tables=2, map_size=2 << 20)
     return tmp_path / "index"
 
 

@@ -1,4 +1,5 @@
-"""Index files of every format so far open, answer as they did, and can be written to."""
+"""Index files of the current format open, answer as they did, and can be written to; older
+ones are upgraded."""
 
 from __future__ import annotations
 
@@ -12,17 +13,20 @@ import pytest
 
 import streamlsh
 from streamlsh import Upsert
+from streamlsh.errors import CurrentFormatError, IndexExistsError, OlderFormatError
 from streamlsh.storage.schema import FORMAT_VERSION
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-FILES = [(path.parents[1], path.parent.name) for path in sorted(FIXTURES.glob("*/*/data.mdb"))]
+CURRENT = FIXTURES / f"format-{FORMAT_VERSION}"
+FILES = [(path.parents[1], path.parent.name) for path in sorted(CURRENT.glob("*/data.mdb"))]
+OLDER = FIXTURES / "format-1"
 
 
 def test_there_is_a_file_of_the_current_format() -> None:
     assert f"format-{FORMAT_VERSION}" in [folder.name for folder, _ in FILES]
     assert {"hyperplane", "voronoi"} <= {name for _, name in FILES}
     for folder, name in FILES:
-        assert (folder / name / "data.mdb").stat().st_size < 300_000
+        assert (folder / name / "data.mdb").stat().st_size < 350_000
 
 
 @pytest.fixture(params=FILES, ids=lambda file: f"{file[0].name}-{file[1]}")
@@ -59,7 +63,7 @@ def test_a_stored_index_says_what_it_said(stored: tuple[Path, dict[str, Any]]) -
 
 @pytest.mark.parametrize("name", ["hyperplane", "voronoi"])
 def test_stored_items_come_back_with_all_they_had(name: str, tmp_path: Path) -> None:
-    shutil.copytree(FIXTURES / "format-1" / name, tmp_path / "index")
+    shutil.copytree(CURRENT / name, tmp_path / "index")
     with streamlsh.open(tmp_path / "index") as reader:
         long = reader.get("x" * 511)
         assert long is not None
@@ -96,3 +100,51 @@ def test_a_stored_index_can_be_written_to(stored: tuple[Path, dict[str, Any]]) -
         reader.verify()
         assert reader.digest() == expected["digest"]
         assert reader.exact(expected["queries"]).ids == expected["answers"][0]["ids"]
+
+
+@pytest.mark.parametrize("name", ["hyperplane", "voronoi", "blocks"])
+def test_an_index_of_an_older_format_is_upgraded_with_all_it_had(name: str, tmp_path: Path) -> None:
+    expected = json.loads((OLDER / "expected.json").read_text(encoding="utf-8"))
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(OLDER / name, old)
+    for opening in (streamlsh.open, streamlsh.writer):
+        with pytest.raises(OlderFormatError, match="streamlsh upgrade"):
+            opening(old)
+    told: list[tuple[int, int]] = []
+    streamlsh.upgrade(old, new, progress=lambda done, ids: told.append((done, ids)))
+    assert told[-1][0] == told[-1][1] == expected[name]["items"] + expected[name]["markers"]
+    queries = np.array(expected["queries"], np.float32)
+    with streamlsh.open(new) as reader:
+        report = reader.verify()
+        assert report.items == len(reader) == expected[name]["items"]
+        assert report.markers == expected[name]["markers"]
+        assert reader.info()["positions"] == expected[name]["positions"]
+        (exact,) = (a for a in expected[name]["answers"] if a["ask"] == "exact")
+        assert reader.exact(queries).ids == exact["ids"]
+        if name != "blocks":
+            first = reader.get("é")
+            assert first is not None
+            assert (first.version, first.tags) == (0, ("even",))
+            assert first.attributes == {
+                "number": 0,
+                "nested": {"list": [1, 2.5, None, True, "ü"]},
+            }
+            assert "é" in reader.search(first.vector, tags=["even"]).ids
+    with streamlsh.writer(new) as writer:
+        positions = {(p.stream, p.partition): p.offset for p in writer.positions.values()}
+        wanted = expected[name]["positions"]
+        assert positions == {(p["stream"], p["partition"]): p["offset"] for p in wanted}
+    if name == "hyperplane":  # its markers still know their versions
+        with streamlsh.writer(new) as writer:
+            writer.upsert(["item-050"], queries[:1], versions=[999])
+            assert writer.commit().stale == 1
+
+
+def test_only_an_older_format_is_upgraded_and_nothing_is_written_over(tmp_path: Path) -> None:
+    shutil.copytree(OLDER / "blocks", tmp_path / "old")
+    streamlsh.create(tmp_path / "current", dim=8)
+    with pytest.raises(CurrentFormatError, match="format 1"):
+        streamlsh.upgrade(tmp_path / "current", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(IndexExistsError):
+        streamlsh.upgrade(tmp_path / "old", tmp_path / "current")

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 import streamlsh
 from streamlsh.families.base import Encoded, Family
-from streamlsh.families.registry import family_named
-from streamlsh.kernels.encode import normalize_rows
-from tests.conftest import FAMILIES
+from streamlsh.families.registry import FAMILIES, family_for
+from streamlsh.metrics import as_queries
 from tests.live_entries import Entry, live_entries
 
 DIMS = (1, 3, 31, 128, 129, 384, 513, 1000)
 ROWS = 96
+PAIRS = [(name, metric) for name in FAMILIES for metric in FAMILIES[name].metrics]
+pairs = pytest.mark.parametrize(("name", "metric"), PAIRS)
 
 
 def vectors_of(dim: int) -> NDArray[np.float32]:
@@ -27,14 +28,9 @@ def vectors_of(dim: int) -> NDArray[np.float32]:
     return np.asarray(rows, np.float32)
 
 
-def unit_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit = np.empty_like(rows)
-    normalize_rows(rows, unit, np.empty(len(rows), np.float32))
-    return unit
-
-
-def family_of(name: str, rows: NDArray[np.float32]) -> Family:
-    return family_named(name).fit(rows.shape[1], 3, unit_of(rows), {})
+def family_of(name: str, metric: str, rows: NDArray[np.float32]) -> Family:
+    kind = family_for(metric, name, has_sample=True)
+    return kind.fit(rows.shape[1], metric, 3, as_queries(metric, rows), {})
 
 
 def as_bytes(encoded: Encoded, row: int) -> list[Entry]:
@@ -51,32 +47,34 @@ def as_bytes(encoded: Encoded, row: int) -> list[Entry]:
 
 
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("name", FAMILIES)
-def test_codes_are_the_same_bits_alone_and_at_any_place_of_any_batch(name: str, dim: int) -> None:
+@pairs
+def test_codes_are_the_same_bits_alone_and_at_any_place_of_any_batch(
+    name: str, metric: str, dim: int
+) -> None:
     rows = vectors_of(dim)
-    unit = unit_of(rows)
-    family = family_of(name, rows)
-    together = family.encode(unit)
+    hashed = as_queries(metric, rows)
+    family = family_of(name, metric, rows)
+    together = family.encode(hashed)
     order = np.random.default_rng(1).permutation(ROWS)
-    shuffled = family.encode(unit[order])
-    sliced = family.encode(unit[::2][5:40])
+    shuffled = family.encode(hashed[order])
+    sliced = family.encode(hashed[::2][5:40])
     for row in range(ROWS):
         whole = as_bytes(together, row)
-        assert unit_of(rows[row : row + 1]).tobytes() == unit[row : row + 1].tobytes()
-        assert as_bytes(family.encode(unit[row : row + 1]), 0) == whole
+        assert as_queries(metric, rows[row : row + 1]).tobytes() == hashed[row].tobytes()
+        assert as_bytes(family.encode(hashed[row : row + 1]), 0) == whole
         assert as_bytes(shuffled, int(np.flatnonzero(order == row)[0])) == whole
         if row % 2 == 0 and 5 <= row // 2 < 40:
             assert as_bytes(sliced, row // 2 - 5) == whole
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_codes_are_the_same_bits_from_several_threads(name: str) -> None:
+@pairs
+def test_codes_are_the_same_bits_from_several_threads(name: str, metric: str) -> None:
     rows = vectors_of(129)
-    unit = unit_of(rows)
-    family = family_of(name, rows)
-    whole = family.encode(unit)
+    hashed = as_queries(metric, rows)
+    family = family_of(name, metric, rows)
+    whole = family.encode(hashed)
     with ThreadPoolExecutor(4) as pool:
-        for encoded in pool.map(family.encode, [unit] * 16):
+        for encoded in pool.map(family.encode, [hashed] * 16):
             for ours, theirs in (
                 (encoded.buckets, whole.buckets),
                 (encoded.bits, whole.bits),
@@ -86,27 +84,49 @@ def test_codes_are_the_same_bits_from_several_threads(name: str) -> None:
                 assert ours.tobytes() == theirs.tobytes()
 
 
+@pairs
+def test_probes_are_the_same_alone_and_in_any_batch(name: str, metric: str) -> None:
+    rows = vectors_of(129)
+    family = family_of(name, metric, rows)
+    queries = as_queries(metric, rows)
+    together = family.probe(queries, 9, np.inf)
+    for row in range(ROWS):
+        alone = family.probe(queries[row : row + 1], 9, np.inf)
+        count = int(alone.counts[0])
+        assert count == together.counts[row]
+        assert len(set(alone.buckets[0, :count].tolist())) == count
+        np.testing.assert_array_equal(alone.buckets[0, :count], together.buckets[row, :count])
+        np.testing.assert_array_equal(alone.bases[0, :count], together.bases[row, :count])
+        np.testing.assert_array_equal(alone.planes[0], together.planes[row])
+        assert np.isfinite(alone.bases[0, :count]).all()
+        assert np.isfinite(alone.deltas[0])
+
+
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pairs
 def test_codes_are_the_same_bits_after_storage_and_reopening(
-    name: str, dim: int, tmp_path: Path
+    name: str, metric: str, dim: int, tmp_path: Path
 ) -> None:
     rows = vectors_of(dim)
     path = tmp_path / "index"
-    streamlsh.create(path, dim=dim, family=name, sample=rows, seed=3)
+    streamlsh.create(path, dim=dim, metric=metric, family=name, sample=rows, seed=3)
     ids = [f"{row}" for row in range(ROWS)]
     with streamlsh.writer(path) as writer:
         for start, stop in ((0, 1), (1, 2), (2, 50), (50, ROWS)):
             writer.upsert(ids[start:stop], rows[start:stop])
             writer.commit()
-    family = family_of(name, rows)
+    family = family_of(name, metric, rows)
     with streamlsh.open(path) as reader:
         stored = live_entries(reader)
         for row, item_id in enumerate(ids):
-            assert stored[item_id] == as_bytes(family.encode(unit_of(rows[row : row + 1])), 0)
+            hashed = as_queries(metric, rows[row : row + 1])
+            assert stored[item_id] == as_bytes(family.encode(hashed), 0)
             item = reader.get(item_id)
             assert item is not None
             assert item.vector.tobytes() == rows[row].tobytes()
         reader.verify()
-        assert reader.search(rows[5], 3).scores[0] == pytest.approx(1, abs=2e-6)
-        assert reader.search(rows[5], 3, probes=1).scores[0] == pytest.approx(1, abs=2e-6)
+        for own in (reader.search(rows[5], 3), reader.search(rows[5], 3, probes=1)):
+            if metric == "cosine":
+                assert own.scores[0] == pytest.approx(1, abs=2e-6)
+            if metric == "euclidean":
+                assert own.scores[0] == 0

@@ -116,7 +116,7 @@ def look(path: Path, queries: NDArray[np.float32]) -> Outcome:
 def test_the_index_depends_on_its_content_and_not_on_its_history(
     family: str, sample: Glosses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlsh.buckets.segment.FAN_OUT", 3)
+    monkeypatch.setattr("streamlsh.buckets.segment.RATIO", 2)
     monkeypatch.setattr("streamlsh.buckets.segment.TAIL_ENTRIES", 2048)
     monkeypatch.setattr("streamlsh.buckets.tail.TAIL_ENTRIES", 2048)
     empty = tmp_path / "empty"

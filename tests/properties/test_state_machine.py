@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 import streamlsh
 from streamlsh import Delete, Position, Upsert
 from tests.conftest import FAMILIES
+from tests.filtered import carriers, passing
 from tests.properties.model import Model, by_utf8, same_item
 
 DIM = 8
@@ -40,7 +41,10 @@ POOL[3, 0] = np.nextafter(POOL[4, 0], np.float32(9))
 ids = st.sampled_from(IDS)
 vectors = st.integers(0, len(POOL) - 1)
 versions = st.none() | st.integers(-2, 12)
-tags = st.just(()) | st.lists(st.sampled_from(["new", "sale", "grün"]), max_size=4)
+TAGS = ["new", "sale", "grün"]
+tags = st.just(()) | st.lists(st.sampled_from(TAGS), max_size=4)
+alternatives = st.lists(st.sampled_from([*TAGS, "unknown"]), min_size=1, max_size=3)
+filters = st.lists(st.sampled_from(TAGS) | alternatives, max_size=3)
 attributes = st.none() | st.dictionaries(
     st.sampled_from("abc"), st.none() | st.integers(-9, 9) | st.text(max_size=3), max_size=2
 )
@@ -140,7 +144,8 @@ class IndexMachine(RuleBasedStateMachine):
                 deletes = [Delete(name) for name in names]
                 self.stage([*deletes])
             else:
-                self.stage([Upsert(name, row) for name, row in zip(names, rows, strict=True)])
+                sets = [TAGS[: rng.integers(4)] for _ in names]
+                self.stage([Upsert(*item) for item in zip(names, rows, repeat(None), sets)])
             self.commit([])
 
     @rule(
@@ -159,14 +164,13 @@ class IndexMachine(RuleBasedStateMachine):
         self.staged = []
         self.check_commit()
 
-    @rule(calls=st.integers(0, 3))
-    def commit_the_oldest_calls(self, calls: int) -> None:
-        """What was staged by later calls stays staged."""
-        oldest = list(chain.from_iterable(self.staged[:calls]))
-        expected = self.model.apply(oldest)
-        assert self.writer.commit(count=len(oldest)) == expected
-        self.staged = self.staged[calls:]
-        self.check_commit()
+    @rule(later=st.lists(upserts | deletes, max_size=14))
+    def commit_while_the_next_is_prepared(self, later: list[Upsert | Delete]) -> None:
+        """What was prepared counts once it is staged."""
+        prepared = self.writer.prepare(later)
+        self.commit([])
+        self.writer.stage(prepared)
+        self.keep(later)
 
     def keep(self, updates: Sequence[Upsert | Delete]) -> None:
         if updates:
@@ -201,20 +205,27 @@ class IndexMachine(RuleBasedStateMachine):
         self.pinned = context, context.__enter__(), self.model.copy()
 
     @precondition(lambda self: self.pinned is not None)
-    @rule(query=queries)
-    def look_at_the_pinned_snapshot(self, query: NDArray[np.float32]) -> None:
+    @rule(query=queries, tags=filters)
+    def look_at_the_pinned_snapshot(
+        self, query: NDArray[np.float32], tags: list[str | list[str]]
+    ) -> None:
         assert self.pinned is not None
         _, snapshot, model = self.pinned
         self.check_content(snapshot, model)
         model.check_exact(snapshot.exact(query, 5), query, 5)
         model.check_hits(snapshot.search(query, 5), query, 5)
         model.check_hits(snapshot.search(query, 5, probes=2), query, 5)
+        assert passing(snapshot, tags) == carriers(model.items.values(), tags)
         snapshot.verify()
 
     def unpin(self) -> None:
         if self.pinned is not None:
             self.pinned[0].__exit__(None, None, None)
             self.pinned = None
+
+    @rule(tags=filters)
+    def filter_by_tags(self, tags: list[str | list[str]]) -> None:
+        assert passing(self.reader, tags) == carriers(self.model.items.values(), tags)
 
     @rule(query=queries, k=counts, exclude=excluded)
     def exact(self, query: NDArray[np.float32], k: int, exclude: list[str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import streamlsh
-from streamlsh import CommitResult, Delete, Upsert
+from streamlsh import CommitResult, Delete, Upsert, Upserts
 from streamlsh.config import MIN_VERSION
 from streamlsh.errors import InvalidInputError
 
@@ -172,23 +173,65 @@ def test_an_empty_commit_changes_nothing_and_a_moved_position_is_a_commit(
     ]
 
 
-def test_the_oldest_calls_can_be_committed_and_the_later_ones_stay_staged(
+def test_what_another_thread_prepared_counts_from_when_it_is_staged(
     writer: streamlsh.Writer, reader: streamlsh.Reader
 ) -> None:
-    writer.upsert(["a", "b"], [ONE, ONE])
-    first = writer.staged
-    writer.delete(["a"])
-    writer.upsert(["c"], [TWO])
-    for count in (1, 5, -1):
-        with pytest.raises(InvalidInputError, match="staged together") as caught:
-            writer.commit(count=count)
-        assert (caught.value.expected, caught.value.received) == ("one of 0, 2, 3, 4", count)
-    assert (writer.staged, len(reader)) == (4, 0)
-    assert writer.commit(count=first) == CommitResult(1, inserted=2)
-    assert (writer.staged, len(reader)) == (2, 2)
-    assert writer.commit(count=0) == CommitResult(1)
-    assert writer.commit() == CommitResult(2, inserted=1, deleted=1)
-    assert held(reader, "c") == (1, None)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(writer.prepare, [Upsert("a", ONE), Upsert("b", ONE)]).result()
+        second = pool.submit(writer.prepare, [Delete("a"), Upsert("c", TWO)]).result()
+    assert (len(first), len(second), writer.staged) == (2, 2, 0)
+    assert writer.commit() == CommitResult(0)
+    writer.stage(second)
+    writer.stage([Upsert("b", TWO)])
+    writer.stage(first)
+    assert writer.staged == 5
+    assert writer.commit() == CommitResult(1, inserted=3, replaced=1, absent=1)
+    assert [held(reader, name) for name in "abc"] == [(0, None), (0, None), (1, None)]
+
+
+def test_many_upserts_in_one_are_the_same_as_one_by_one(
+    writer: streamlsh.Writer, reader: streamlsh.Reader
+) -> None:
+    writer.stage(
+        [
+            Upsert("a", ONE, None, ("x",)),
+            Upserts(["a", "b", "c"], np.array([TWO, ONE, ONE])),
+            Delete("b"),
+            Upserts(["c", "d", "c"], np.array([TWO, ONE, THREE]), [7, None, 6]),
+            Upsert("e", TWO),
+        ]
+    )
+    assert writer.commit() == CommitResult(1, inserted=5, replaced=2, deleted=1, stale=1)
+    expected = [(1, None), None, (1, 7), (0, None), (1, None)]
+    assert [held(reader, name) for name in "abcde"] == expected
+    item = reader.get("a")
+    assert item is not None
+    assert item.tags == ()
+    reader.verify()
+
+
+@pytest.mark.parametrize(
+    ("run", "row"),
+    [
+        (Upserts(["a", ""], np.array([ONE, TWO])), 2),
+        (Upserts(["a", "b"], np.array([ONE, TWO * np.nan])), 2),
+        (Upserts(["a", "b"], np.array([ONE, TWO * 0])), 2),
+        (Upserts(["a", "b"], np.array([ONE, TWO]), [1, 2**63]), 2),
+        (Upserts(["a", "b"], np.array([ONE, TWO]), [1]), 1),
+        (Upserts(["a"], np.array([ONE, TWO])), 1),
+        (Upserts(["a", "b"], np.array([ONE[:2], TWO[:2]])), 1),
+        (Upserts(["a"], np.array([["1", "2", "3"]])), 1),
+        (Upserts(["a", "b"], [ONE, TWO[:2]]), 1),  # type: ignore[arg-type]
+        (Upserts("ab", np.array([ONE, TWO])), 1),
+    ],
+)
+def test_something_wrong_in_many_upserts_is_refused_with_its_place(
+    writer: streamlsh.Writer, run: Upserts, row: int
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        writer.stage([Delete("z"), run])
+    assert caught.value.row == row
+    assert writer.staged == 0
 
 
 def test_what_was_staged_is_committed_when_the_block_ends_well_and_dropped_when_not(
@@ -210,6 +253,8 @@ def test_the_caller_may_change_its_array_after_staging(
     writer.upsert(["a"], rows[:1])
     writer.upsert(["b"], rows[1:])
     writer.stage([Upsert("c", rows[0])])
+    writer.stage([Upserts(["d"], rows[1:])])
     rows[:] = THREE
     writer.commit()
-    assert [held(reader, name) for name in "abc"] == [(0, None), (1, None), (0, None)]
+    expected = [(0, None), (1, None), (0, None), (1, None)]
+    assert [held(reader, name) for name in "abcd"] == expected

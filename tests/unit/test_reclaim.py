@@ -21,7 +21,7 @@ def test_rows_and_entries_stay_bounded_under_churn(
     """A quarter of the rows may be dead, and what a commit itself has just replaced."""
     monkeypatch.setattr("streamlsh.storage.rows._BLOCK_BYTES", 1 << 15)
     path = tmp_path / "index"
-    streamlsh.create(path, dim=DIM, tables=2)
+    streamlsh.create(path, dim=DIM, family="hyperplane", tables=2)
     rng = np.random.default_rng(0)
     ids = [f"{row}" for row in range(ITEMS)]
     stored, entries, sizes = [], [], []
@@ -70,7 +70,7 @@ def test_deleting_everything_gives_the_rows_back(
 def test_the_file_is_as_long_as_its_last_page_says(tmp_path: Path) -> None:
     """``open`` takes a shorter file for one that was cut, so no commit may leave one."""
     path = tmp_path / "index"
-    streamlsh.create(path, dim=DIM, tables=2)
+    streamlsh.create(path, dim=DIM, family="hyperplane", tables=2)
     rng = np.random.default_rng(0)
     with streamlsh.writer(path) as writer:
         for _ in range(60):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import streamlsh
 from streamlsh import Upsert
+from streamlsh.families.base import Family
 from streamlsh.kernels.encode import normalize_rows
 from tests.conftest import FAMILIES
 
@@ -23,7 +25,7 @@ QUERY = RNG.standard_normal(DIM).astype(np.float32)
 
 def filled(path: Path, family: str = "hyperplane") -> streamlsh.Reader:
     if family == "hyperplane":
-        streamlsh.create(path, dim=DIM, bits=5, tables=4)
+        streamlsh.create(path, dim=DIM, family="hyperplane", bits=5, tables=4)
     else:
         streamlsh.create(path, dim=DIM, sample=ROWS, cells=32)
     with streamlsh.writer(path) as writer:
@@ -31,6 +33,11 @@ def filled(path: Path, family: str = "hyperplane") -> streamlsh.Reader:
         writer.commit()
         writer.upsert(IDS[250:], ROWS[250:])
     return streamlsh.open(path)
+
+
+def probed_buckets(family: Family, query: np.ndarray, count: int) -> np.ndarray:
+    probed = family.probe(query[None], count, math.inf)
+    return probed.buckets[0, : int(probed.counts[0])]
 
 
 def cosines(query: np.ndarray = QUERY) -> dict[str, float]:
@@ -49,7 +56,7 @@ def test_a_match_is_an_item_that_shares_probed_buckets_in_so_many_tables(
         buckets = family.encode(unit).buckets
         wanted = (QUERY / np.linalg.norm(QUERY)).astype(np.float32)
         for probes in (4, 20, 60, family.buckets):
-            probed = family.probe(family.query(wanted), probes).buckets
+            probed = probed_buckets(family, wanted, probes)
             shared = np.isin(buckets, probed).sum(axis=1)
             matches = {name for name, count in zip(IDS, shared, strict=True) if count >= match}
             hits = reader.search(QUERY, ITEMS, probes=probes, match=match, rerank=ITEMS)
@@ -63,7 +70,7 @@ def test_a_match_is_an_item_that_shares_probed_buckets_in_so_many_tables(
                 every = reader.search(QUERY, ITEMS, probes=probes, match="all", rerank=ITEMS)
                 assert every.ids == hits.ids
         few = reader.search(QUERY, 3, probes=20, match=2, rerank=ITEMS)
-        shared = np.isin(buckets, family.probe(family.query(wanted), 20).buckets).sum(axis=1)
+        shared = np.isin(buckets, probed_buckets(family, wanted, 20)).sum(axis=1)
         best = sorted(
             (name for name, count in zip(IDS, shared, strict=True) if count >= 2),
             key=lambda name: -cosines()[name],
@@ -198,7 +205,8 @@ def test_the_plan_says_which_way_was_taken_and_why(
         few = reader.search(QUERY).plan
         assert few.route == "exact"
         assert "dimensions are too few" in few.reason
-        monkeypatch.setattr("streamlsh.search.EXACT_DIM", 0)
+    monkeypatch.setattr("streamlsh.planning.EXACT_DIM", 0)
+    with streamlsh.open(tmp_path / "index") as reader:
         scan = reader.search(QUERY).plan
         assert (scan.route, scan.candidates, scan.share) == ("scan", ITEMS, 1.0)
         assert f"{ITEMS} items" in scan.reason
@@ -210,7 +218,11 @@ def test_the_plan_says_which_way_was_taken_and_why(
     with streamlsh.open(tmp_path / "index") as reader:
         tables = reader.search(QUERY).plan
         assert tables.route == "tables"
-        assert f"more than {ITEMS - 1} items" in tables.reason
+        assert "not calibrated" in tables.reason
+        asked = reader.search(QUERY, recall=0.9).plan  # nothing is known: better safe than fast
+        assert asked.route == "scan"
+        assert "streamlsh calibrate" in asked.reason
+        assert reader.search(QUERY, recall=1.0).plan.route == "exact"
 
 
 def test_info_can_be_written_as_json(tmp_path: Path) -> None:

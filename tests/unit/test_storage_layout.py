@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import lmdb
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import GROUP_ENTRIES, Entries, EntryLayout
-from streamlsh.buckets.segment import FAN_OUT, TAIL_ENTRIES, Segment, due_merge
+from streamlsh.buckets.layout import (
+    BLOCK,
+    GROUP_BYTES,
+    GROUP_ENTRIES,
+    LANES,
+    WORDS,
+    Entries,
+    blocks_per_chunk,
+    pack_entries,
+    pack_group,
+    unpack_entries,
+    unpack_group,
+)
+from streamlsh.buckets.segment import (
+    MOST_DEAD,
+    RATIO,
+    TAIL_ENTRIES,
+    Segment,
+    due_merge,
+    read_directory,
+    read_segment,
+    write_segment,
+)
 from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.rows import STRIP_ROWS, RowLayout, Rows, default_block_shift
 from streamlsh.storage.schema import (
@@ -22,11 +46,11 @@ from streamlsh.storage.schema import (
 )
 
 
-def entries_of(count: int, words: int) -> Entries:
+def entries_of(count: int) -> Entries:
     rng = np.random.default_rng(count)
     return Entries(
         rng.integers(0, 99, count).astype(np.uint32),
-        rng.integers(0, 2**64, (count, words), np.uint64),
+        rng.integers(0, 2**64, (count, WORDS), np.uint64),
         rng.standard_normal(count).astype(np.float16),
         rng.standard_normal(count).astype(np.float16),
         rng.integers(0, 2**32, count).astype(np.uint32),
@@ -40,21 +64,33 @@ def same(one: Entries, other: Entries) -> bool:
     )
 
 
-@pytest.mark.parametrize("words", [1, 4, 6, 8])
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, GROUP_ENTRIES])
-def test_entries_come_back_as_they_were_packed(words: int, count: int) -> None:
-    layout, entries = EntryLayout(words), entries_of(count, words)
-    blocks = layout.pack(entries)
-    assert blocks.itemsize == 64 * words + 64
-    assert len(blocks) == -(-count // 8)
-    assert same(layout.unpack(blocks, entries.buckets), entries)
-    group = layout.pack_group(entries)
-    assert len(group) == layout.group_bytes
-    assert same(layout.unpack_group(memoryview(group), count), entries)
+def test_entries_come_back_as_they_were_packed(count: int) -> None:
+    entries = entries_of(count)
+    blocks = pack_entries(entries)
+    assert blocks.itemsize == 320
+    assert len(blocks) == -(-count // LANES)
+    assert same(unpack_entries(blocks, entries.buckets), entries)
+    group = pack_group(entries)
+    assert len(group) == GROUP_BYTES
+    assert same(unpack_group(group.data, count), entries)
+
+
+def test_the_lanes_past_the_last_entry_are_zero() -> None:
+    blocks = pack_entries(entries_of(11))
+    for name in ("f", "a", "slots"):
+        assert not blocks[name][1, 3:].any()
+    assert not blocks["bits"][1, :, 3:].any()
+
+
+def test_a_chunk_of_entry_blocks_fits_into_a_large_value() -> None:
+    for size in (IN_PLACE, 5_000, 1 << 20):
+        room = size - PAD
+        assert 0 <= room - blocks_per_chunk(size) * BLOCK.itemsize < BLOCK.itemsize
 
 
 def test_entries_can_be_joined_and_taken() -> None:
-    one, two = entries_of(5, 4), entries_of(9, 4)
+    one, two = entries_of(5), entries_of(9)
     both = Entries.joined([one, two])
     assert len(both) == 14
     assert same(both.take(slice(0, 5)), one)
@@ -142,28 +178,97 @@ def segments_of(*sizes: int) -> list[Segment]:
     return [Segment(number, size, 1, 1) for number, size in enumerate(sizes)]
 
 
-def test_segments_of_a_tier_are_merged_once_there_are_enough_of_them() -> None:
-    many = 1 << 40  # so many live entries that dead ones are no reason
-    full = [TAIL_ENTRIES + 1] * FAN_OUT
-    assert due_merge(segments_of(*full[1:]), many) == []
-    due = due_merge(segments_of(*full, TAIL_ENTRIES * FAN_OUT * 3), many)
-    assert [segment.number for segment in due] == list(range(FAN_OUT))
-    large = [TAIL_ENTRIES * FAN_OUT] * FAN_OUT
-    assert [s.number for s in due_merge(segments_of(*large, 5), many)] == list(range(FAN_OUT))
-    assert Segment(0, TAIL_ENTRIES, 1, 1).level == 0
-    assert Segment(0, TAIL_ENTRIES * FAN_OUT, 1, 1).level == 1
-    assert Segment(0, TAIL_ENTRIES * FAN_OUT**2, 1, 1).level == 2
+MANY = 1 << 40
+"""So many live entries that dead ones are no reason to merge."""
 
 
-def test_a_set_of_merged_segments_lands_in_a_higher_tier() -> None:
-    """Else the merge would be due again at once."""
-    for level in range(3):
-        size = TAIL_ENTRIES * FAN_OUT**level
-        assert Segment(0, FAN_OUT * size, 1, 1).level > Segment(0, size, 1, 1).level
+def due(segments: list[Segment], new: int, live_entries: int = MANY) -> list[int]:
+    return [segment.number for segment in due_merge(segments, new, live_entries)]
+
+
+def test_new_entries_take_along_the_young_segments_that_are_not_large_beside_them() -> None:
+    new = TAIL_ENTRIES
+    assert due([], new) == []
+    assert due(segments_of(RATIO * new), new) == []
+    assert due(segments_of(RATIO * new - 1), new) == [0]
+    assert due(segments_of(100 * new, RATIO * new), new) == []
+    # What is taken along counts for what is older.
+    assert due(segments_of(100 * new, RATIO * new - 1), new) == [1]
+    assert due(segments_of(RATIO * RATIO * new, RATIO * new - 1), new) == [0, 1]
+    # An older segment may be small beside a younger one that stays.
+    assert due(segments_of(5, RATIO * new), new) == []
+
+
+def test_segments_stay_few_and_each_is_large_beside_the_next_younger_one() -> None:
+    rng = np.random.default_rng(0)
+    segments: list[Segment] = []
+    written = total = 0
+    for number in range(2_000):
+        new = TAIL_ENTRIES + int(rng.integers(1, TAIL_ENTRIES))
+        merged = due_merge(segments, new, MANY)
+        segments = segments[: len(segments) - len(merged)]
+        total += new
+        written += new + sum(segment.entries for segment in merged)
+        segments.append(Segment(number, new + sum(s.entries for s in merged), 1, 1))
+        sizes = [segment.entries for segment in segments]
+        assert all(older >= RATIO * younger for older, younger in pairwise(sizes))
+        assert len(segments) <= 5
+    assert sum(segment.entries for segment in segments) == total
+    assert written < 20 * total, "an entry is not written again and again"
 
 
 def test_all_segments_are_merged_once_most_of_their_entries_are_dead() -> None:
-    segments = segments_of(*[TAIL_ENTRIES] * 6)
-    assert due_merge(segments, 6 * TAIL_ENTRIES) == []
-    assert due_merge(segments, TAIL_ENTRIES) == segments
-    assert due_merge(segments[:1], 0) == [], "nothing is gained by merging one with itself"
+    segments = segments_of(RATIO**2 * TAIL_ENTRIES, RATIO * TAIL_ENTRIES)
+    held = sum(segment.entries for segment in segments)
+    enough = (held - TAIL_ENTRIES) // MOST_DEAD
+    assert due(segments, 1, enough) == []
+    assert due(segments, 1, enough - 1) == [0, 1]
+    assert due(segments[:1], 1, 0) == [0], "one that is mostly dead is written anew"
+
+
+CHUNK_BYTES = 3_000
+"""Size of large values, for a few blocks of entries in each."""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_segment_holds_the_live_entries_of_those_it_replaces_and_new_ones(
+    share: float, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    entries = entries_of(700)
+    entries.slots[:] = np.arange(700)
+    alive = np.ones(LIVE_PAGE_SLOTS, np.bool_)
+    older: list[Segment] = []
+    with lmdb.open(str(tmp_path), max_dbs=1) as environment:
+        database = environment.open_db(b"segments")
+        for number, (start, stop) in enumerate([(0, 300), (300, 500), (500, 700)]):
+            if number == 2:
+                alive = rng.random(LIVE_PAGE_SLOTS) < share
+            page = np.packbits(alive, bitorder="little")
+            new = entries.take(rng.permutation(np.arange(start, stop)))
+            with (
+                environment.begin(buffers=True) as snapshot,
+                environment.begin(write=True) as transaction,
+            ):
+                segment = write_segment(
+                    transaction, snapshot, database, CHUNK_BYTES, number,
+                    older if number == 2 else [], new, np.array([page.ctypes.data], np.int64),
+                )  # fmt: skip
+            if number < 2:
+                assert segment is not None
+                older.append(segment)
+        expected = entries.take(alive[:700])
+        expected = expected.take(np.lexsort((expected.slots, expected.buckets)))
+        with environment.begin(buffers=True) as transaction:
+            keys = [bytes(key) for key, _ in transaction.cursor(database)]
+            if share == 0:
+                assert segment is None
+                assert keys == [], "nothing is left of the segments that were replaced"
+                return
+            assert segment is not None
+            assert keys == [segment_key(2, part) for part in range(segment.chunks + 1)]
+            codes, starts = read_directory(transaction, database, segment)
+            assert codes.tolist() == sorted(set(expected.buckets.tolist()))
+            assert segment.codes == len(codes) == len(starts) - 1
+            assert segment.entries == starts[-1] == len(expected)
+            assert same(read_segment(transaction, database, segment), expected)

@@ -65,6 +65,10 @@ class ArrayWithIds:
                 f"expected {self.total:,} ids, one for each vector, received {found:,}",
             )
 
+    def first_length(self) -> int | None:
+        """The length of every vector."""
+        return int(self._vectors.shape[1])
+
     def batches(self, dim: int) -> Iterator[Rows]:
         """All rows in order."""
         if self._vectors.shape[1] != dim:

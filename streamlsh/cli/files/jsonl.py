@@ -25,6 +25,14 @@ class JsonLines:
         self._path = path
         self.total = file.seek(0, io.SEEK_END)
 
+    def first_length(self) -> int | None:
+        """The length of the first line's vector, ``None`` if there are no lines."""
+        self._file.seek(0)
+        for place, line in self._lines():
+            vector = self._object(line, place)["vector"]
+            return len(vector) if isinstance(vector, list) else 0
+        return None
+
     def batches(self, dim: int) -> Iterator[Rows]:
         """All rows in order; lines of white space are passed over."""
         self._file.seek(0)
@@ -50,8 +58,14 @@ class JsonLines:
                 yield place, line
 
     def _row(self, line: bytes, place: str, dim: int) -> dict[str, Any]:
+        row = self._object(line, place)
+        row["vector"] = self._vector(row["vector"], place, dim)
+        return row
+
+    def _object(self, line: bytes, place: str) -> dict[str, Any]:
+        """A line's object, which has the fields it must have and no others."""
         try:
-            row = parse_json(line.decode("utf-8"))
+            row: Any = parse_json(line.decode("utf-8"))
         except ValueError as error:
             raise self._error(place, f"expected a JSON object in UTF-8, received {error}") from None
         if not isinstance(row, dict):
@@ -64,8 +78,8 @@ class JsonLines:
         missing = next((name for name in ("id", "vector") if name not in row), None)
         if missing is not None:
             raise self._error(place, f"expected the field {missing!r}, received none")
-        row["vector"] = self._vector(row["vector"], place, dim)
-        return row
+        fields: dict[str, Any] = row
+        return fields
 
     def _vector(self, vector: Any, place: str, dim: int) -> Any:
         if not isinstance(vector, list) or not _NUMBERS.issuperset(map(type, vector)):

@@ -67,6 +67,15 @@ class Parquet:
             if name not in names:
                 raise self._error(f"expected the column {name!r}, received none")
 
+    def first_length(self) -> int | None:
+        """The length of the first row's vector, ``None`` if there are no rows."""
+        with self._reading():
+            for batch in self._file.iter_batches(batch_size=1, columns=["vector"]):
+                batch.validate(full=True)
+                first = batch.columns[0][0]
+                return len(first) if first.is_valid else 0
+        return None
+
     def batches(self, dim: int) -> Iterator[Rows]:
         """All rows in order."""
         done = 0

@@ -40,6 +40,9 @@ class RowSource(Protocol):
     def total(self) -> int:
         """The size of the file, in the unit of ``Rows.done``."""
 
+    def first_length(self) -> int | None:
+        """The length of the first vector, ``None`` without rows; raises ``InputFileError``."""
+
     def batches(self, dim: int) -> Iterator[Rows]:
         """All rows in order, vectors of length ``dim``; raises ``InputFileError``."""
 

@@ -36,5 +36,5 @@ def index(tmp_path: Path) -> Path:
     from tests.integration.kafka.topics import DIM
 
     path = tmp_path / "items.lsh"
-    streamlsh.create(path, dim=DIM, metric="cosine", bits=4, tables=2)
+    streamlsh.create(path, dim=DIM, family="hyperplane", bits=4, tables=2)
     return path

@@ -212,7 +212,7 @@ def test_the_mirror_is_never_read_back(
     send(connection, topic, item("a"))
     catch_up(connection, topic, index, observers=[GroupMirror(connection, group)])
     fresh = tmp_path / "fresh.lsh"
-    streamlsh.create(fresh, dim=DIM, metric="cosine", bits=4, tables=2)
+    streamlsh.create(fresh, dim=DIM, family="hyperplane", bits=4, tables=2)
     assert catch_up(connection, topic, fresh, observers=[GroupMirror(connection, group)]) == 1
 
 

@@ -1,5 +1,6 @@
 """Each command does what its help says, for people and for scripts."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ def test_create_makes_an_index_and_says_what_it_is(run: Run, tmp_path: Path) -> 
     path = tmp_path / "new.index"
     outcome = run("create", path, "--dim", DIM, "--metric", "cosine", "--seed", 3)
     assert outcome.code == 0
-    assert "8 dimensions, cosine, hyperplane" in outcome.out
+    assert "8 dimensions, cosine, crosspolytope" in outcome.out
     with streamlsh.open(path) as reader:
         assert (reader.config.dim, reader.config.seed) == (DIM, 3)
 
@@ -27,6 +28,66 @@ def test_create_passes_the_family_and_its_parameters_on(run: Run, tmp_path: Path
     assert outcome.json["family"] == "hyperplane"
     assert outcome.json["parameters"]["bits"] == 6
     assert outcome.json["parameters"]["tables"] == 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "parameters"),
+    [
+        ("cosine", ["--family", "crosspolytope", "--tables", 2], {"tables": 2}),
+        (
+            "euclidean",
+            ["--bucket-length", 2.5, "--hashes", 4, "--tables", 3],
+            {"bucket_length": 2.5, "hashes": 4, "tables": 3},
+        ),
+    ],
+)
+def test_create_takes_the_parameters_of_every_family(
+    run: Run, tmp_path: Path, metric: str, options: list[object], parameters: dict[str, object]
+) -> None:
+    path = tmp_path / "new.index"
+    outcome = run("create", path, "--dim", DIM, "--metric", metric, *options, "--json")
+    assert outcome.code == 0
+    assert outcome.json["parameters"].items() >= parameters.items()
+
+
+def test_create_takes_the_vectors_of_a_trained_model(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "model.npy", np.eye(DIM)[:3])
+    outcome = run(
+        "create", tmp_path / "new.index", "--dim", DIM, "--metric", "euclidean",
+        "--bucket-length", 2, "--vectors", tmp_path / "model.npy", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert outcome.json["parameters"]["tables"] == 3
+
+
+def test_create_passes_map_size_and_delete_retention_on(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "new.index"
+    assert run(
+        "create", path, "--dim", DIM, "--map-size", 1 << 24, "--delete-retention", 60
+    ).code == 0  # fmt: skip
+    with streamlsh.open(path) as reader:
+        assert reader.info()["bytes"]["map"] == 1 << 24
+        assert reader.config.delete_retention == 60
+
+
+def test_create_takes_a_sample_in_every_format_of_load(run: Run, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = np.random.default_rng(1).standard_normal((60, DIM)).astype(np.float32)
+    lines = [json.dumps({"id": str(i), "vector": row.tolist()}) for i, row in enumerate(rows)]
+    (tmp_path / "sample.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    parquet.write_table(
+        pyarrow.table({"id": [str(i) for i in range(60)], "vector": list(rows)}),
+        tmp_path / "sample.parquet",
+    )
+    np.save(tmp_path / "sample.npy", rows)
+    digests = set()
+    for ending in ("npy", "jsonl", "parquet"):
+        path = tmp_path / f"{ending}.index"
+        sample = tmp_path / f"sample.{ending}"
+        assert run("create", path, "--dim", DIM, "--sample", sample, "--cells", 4).code == 0
+        digests.add(run("digest", path).out)
+    assert len(digests) == 1
 
 
 def test_create_calibrates_cells_on_a_sample(run: Run, tmp_path: Path) -> None:
@@ -107,6 +168,49 @@ def test_search_of_an_empty_index_finds_nothing_and_says_so(
     assert "nothing found" in outcome.out
 
 
+def test_search_keeps_only_what_carries_the_tags(run: Run, index: Path) -> None:
+    def found(*tags: str) -> list[str]:
+        answer = run("search", index, "--id", "item-03", "-k", 19, *tags, "--json").json
+        return [hit["id"] for hit in answer["hits"]]
+
+    assert found("--tag", "new") == ["item-07"]
+    assert found("--tag", "new", "--tag", "sale") == ["item-07"]
+    assert found("--tag", "new", "--tag", "old") == []
+    assert found("--tag", "old", "new") == ["item-07"]
+    assert len(found()) == 19
+
+
+def test_search_leaves_out_what_is_excluded(run: Run, index: Path) -> None:
+    answer = run(
+        "search", index, "--id", "item-03", "-k", 20, "--exclude", "item-04", "--exclude",
+        "unknown", "--json",
+    ).json  # fmt: skip
+    ids = {hit["id"] for hit in answer["hits"]}
+    assert len(ids) == 18
+    assert not ids & {"item-03", "item-04"}
+
+
+@pytest.mark.parametrize("effort", [["--exact"], ["--recall", "1"]])
+def test_search_scores_every_vector_when_all_must_be_found(
+    run: Run, index: Path, effort: list[str]
+) -> None:
+    plan = run("search", index, "--id", "item-03", *effort, "--json").json["plan"]
+    assert (plan["route"], plan["recall"], plan["candidates"]) == ("exact", 1.0, 20)
+
+
+def test_search_says_in_a_line_how_the_answer_was_found(run: Run, index: Path) -> None:
+    last = run("search", index, "--id", "item-03", "--recall", "1").out.splitlines()[-1]
+    assert last.startswith("commit 1; scan of all vectors, 20 candidates, 100.0% of the index")
+    assert "recall 1.000" in last
+    assert last.endswith("(recall 1 was asked for)")
+
+
+def test_a_recall_out_of_range_is_one_line_and_exit_code_1(run: Run, index: Path) -> None:
+    outcome = run("search", index, "--id", "item-03", "--recall", "1.5", "--json")
+    assert outcome.code == 1
+    assert "recall is out of range" in outcome.json["error"]["message"]
+
+
 def test_get_shows_an_item_in_the_form_of_export(run: Run, index: Path) -> None:
     item = run("get", index, "item-07", "--json").json
     assert list(item) == ["id", "vector", "version", "tags", "attributes"]
@@ -130,7 +234,9 @@ def test_info_prints_json_and_text_of_the_same_facts(run: Run, index: Path) -> N
     with streamlsh.open(index) as reader:
         facts = reader.info()
     assert run("info", index, "--json").json == facts
-    assert "20" in run("info", index).out
+    text = run("info", index).out
+    assert "20" in text
+    assert "not calibrated: run streamlsh calibrate" in text
 
 
 def test_verify_of_a_sound_index_exits_with_0(run: Run, index: Path) -> None:

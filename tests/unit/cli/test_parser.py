@@ -10,7 +10,10 @@ import pytest
 from streamlsh.cli.parser import build_parser
 from tests.unit.cli.conftest import Run
 
-COMMANDS = ("create", "load", "search", "get", "info", "verify", "digest", "export", "warm")
+COMMANDS = (
+    "tune", "create", "load", "calibrate", "search", "get", "info", "verify", "digest", "export",
+    "upgrade", "warm",
+)  # fmt: skip
 
 
 def _parsers() -> dict[str, argparse.ArgumentParser]:
@@ -71,6 +74,11 @@ def test_version_is_the_distributions(run: Run) -> None:
         ["create", "x", "--dim", "many"],
         ["search", "x"],
         ["search", "x", "--id", "a", "--vector", "b.npy"],
+        ["search", "x", "--id", "a", "--exact", "--recall", "0.9"],
+        ["search", "x", "--id", "a", "--tag"],
+        ["tune", "x.npy"],
+        ["tune", "x.npy", "--items", "many"],
+        ["calibrate"],
         ["get", "x"],
     ],
 )

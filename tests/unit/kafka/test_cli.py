@@ -35,7 +35,7 @@ def logs_as_before() -> Iterator[None]:
 @pytest.fixture
 def index(tmp_path: Path) -> str:
     path = tmp_path / "items.lsh"
-    streamlsh.create(path, dim=4, metric="cosine", bits=4, tables=2)
+    streamlsh.create(path, dim=4, family="hyperplane", bits=4, tables=2)
     return str(path)
 
 

@@ -22,7 +22,7 @@ DIM = 4
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     path = tmp_path / "items.lsh"
-    streamlsh.create(path, dim=DIM, metric="cosine", bits=4, tables=2)
+    streamlsh.create(path, dim=DIM, family="hyperplane", bits=4, tables=2)
     return path
 
 

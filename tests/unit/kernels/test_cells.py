@@ -8,79 +8,110 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamlsh.kernels.cells import LEVELS, assign_cells, encode_in_cells, rank_cells, smallest
+from streamlsh.kernels.cells import (
+    NEVER,
+    STRIDE,
+    assign_cells,
+    encode_in_cells,
+    nearest_of,
+    probe_cells,
+)
 from streamlsh.kernels.compiling import kernel
 from streamlsh.kernels.tiles import (
     GROUP,
-    point_products,
+    TILE,
+    byte_products,
     project_rows,
+    quantise_points,
     tile_columns,
     tile_points,
 )
 from tests.unit.kernels import twins
 
-WIDTH = 128
+HEAD, WIDTH, DIM = 128, 256, 40
 F32 = NDArray[np.float32]
 
 
 @kernel
 def products_of(tiles: Any, queries: Any, out: Any) -> None:
-    point_products(tiles, queries, out)
+    byte_products(tiles, queries, out)
 
 
 @kernel
-def smallest_of(values: Any, count: int, chosen: Any) -> int:
-    return smallest(values, count, chosen)
+def places_of(order: Any, count: int, most: int, reach: int, minima: Any, chosen: Any) -> int:
+    return nearest_of(order, count, most, reach, minima, chosen)
 
 
 class Cells:
-    """Random centres as a family prepares them."""
+    """Random centres as a family prepares them, and a projection onto their space."""
 
     def __init__(self, count: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        self.centres = rng.standard_normal((count, WIDTH), dtype=np.float32)
-        self.scale = LEVELS / (2 * float(np.abs(self.centres).max()))
-        self.quantised = np.rint(self.centres * np.float32(self.scale)).astype(np.int16)
-        self.tiles = tile_points(self.quantised)
-        squares = np.einsum("ij,ij->i", self.quantised, self.quantised, dtype=np.int64)
-        self.half_norms = (squares // 2).astype(np.int32)
+        self.centres = rng.standard_normal((count, HEAD), dtype=np.float32)
+        levels, self.scales, self.excess = quantise_points(self.centres)
+        self.tiles = tile_points(levels)
+        norms = (self.centres.astype(np.float64) ** 2).sum(axis=1)
+        self.half_norms = (norms / 2).astype(np.float32)
+        sums = float(np.abs(self.centres).sum(axis=1).max())
+        self.bounds = np.array([self.half_norms.max(), sums], np.float32)
+        self.frame = np.linalg.qr(rng.standard_normal((WIDTH, DIM)))[0].T.astype(np.float32)
 
-    def points(self, projected: F32) -> NDArray[np.int64]:
-        levels = np.rint(projected * np.float32(self.scale))
-        return np.asarray(np.clip(levels, -LEVELS, LEVELS), np.int64)
+    def assign(self, projected: F32, nearest: int) -> NDArray[np.uint32]:
+        found = np.empty((len(projected), 2), np.uint32)
+        assign_cells(
+            projected, self.centres, self.tiles, self.scales, self.excess, self.half_norms,
+            self.bounds, nearest, 1.5, found,
+        )  # fmt: skip
+        return found
 
-    def distances(self, projected: F32) -> NDArray[np.int64]:
-        """(n, cells) what cells are ranked by: half a squared distance, in whole steps."""
-        products = self.points(projected) @ self.quantised.astype(np.int64).T
-        return np.asarray(self.half_norms - products, np.int64)
+    def probe(
+        self, queries: F32, bias: F32, shifts: F32, overflow: int, most: int, reach: float
+    ) -> tuple[NDArray[np.uint32], F32, NDArray[np.int64]]:
+        columns, scales, excess = quantise_points(np.ascontiguousarray(self.frame.T))
+        n = len(queries)
+        cells = np.full((n, most + (overflow >= 0)), 9999, np.uint32)
+        products = np.empty(cells.shape, np.float32)
+        counts = np.empty(n, np.int64)
+        bounds = np.array([max(float(np.abs(bias).max()), 1e-6), self.bounds[1]], np.float32)
+        probe_cells(
+            queries, tile_points(columns), scales, excess, np.zeros(WIDTH, np.float32), HEAD, 0.7,
+            self.tiles, self.scales, self.excess, bias, bounds, shifts, overflow, most, reach,
+            np.empty((n, 4, WIDTH // 64), np.uint64), np.empty(n, np.float32), cells, products,
+            counts,
+        )  # fmt: skip
+        return cells, products, counts
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 300])
 @pytest.mark.parametrize("queries", range(1, GROUP + 1))
-def test_products_of_integers_are_exact(count: int, queries: int) -> None:
+def test_products_of_bytes_are_exact(count: int, queries: int) -> None:
     rng = np.random.default_rng(0)
-    points = rng.integers(-LEVELS // 2, LEVELS // 2, (count, 256)).astype(np.int16)
-    points[0] = LEVELS // 2
-    asked = rng.integers(-LEVELS, LEVELS, (queries, 256)).astype(np.int16)
-    asked[0] = -LEVELS
+    points = rng.integers(-127, 128, (count, 256)).astype(np.int8)
+    points[0] = 127
+    asked = rng.integers(1, 256, (queries, 256)).astype(np.uint8)
+    asked[0] = 255
     tiles = tile_points(points)
-    out = np.empty((queries, tiles.shape[0] * 64), np.int32)
+    out = np.empty((queries, tiles.shape[0] * TILE), np.int32)
     products_of(tiles, asked, out)
     expected = asked.astype(np.int64) @ points.astype(np.int64).T
     np.testing.assert_array_equal(out[:, :count], expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 500])
-@pytest.mark.parametrize("count", [1, 3, 16, 70])
-def test_the_smallest_in_order_with_ties_to_the_lower_index(size: int, count: int) -> None:
+@pytest.mark.parametrize("most", [1, 3, 16, 70, 500])
+@pytest.mark.parametrize("reach", [0, 5, 2**31 - 1])
+def test_the_smallest_in_order_with_ties_to_the_lower_place(
+    size: int, most: int, reach: int
+) -> None:
     rng = np.random.default_rng(size)
     for values in (rng.integers(-9, 9, size), rng.permutation(size), -np.arange(size)):
-        numbers = values.astype(np.int32)
-        chosen = np.full(count, -1, np.int64)
-        held = smallest_of(numbers, count, chosen)
-        assert held == min(count, size)
-        expected = np.argsort(numbers, kind="stable")[:held]
-        np.testing.assert_array_equal(chosen[:held], expected)
+        numbers = np.full(-(-size // STRIDE) * STRIDE, NEVER, np.int32)
+        numbers[:size] = values
+        chosen = np.full(size, -1, np.int64)
+        minima = np.empty(len(numbers) // STRIDE, np.int32)
+        held = places_of(numbers, size, most, reach, minima, chosen)
+        within = np.argsort(values, kind="stable")[: int((values <= values.min() + reach).sum())]
+        np.testing.assert_array_equal(chosen[:held], within[:most])
 
 
 @pytest.mark.parametrize("cells", [1, 2, 5, 64, 200])
@@ -89,15 +120,11 @@ def test_an_item_goes_into_its_nearest_cell_and_the_one_that_complements_it(
     cells: int, rows: int
 ) -> None:
     family = Cells(cells)
-    projected = np.random.default_rng(rows).standard_normal((rows, WIDTH), dtype=np.float32)
+    projected = np.random.default_rng(rows).standard_normal((rows, HEAD), dtype=np.float32)
     projected[0] = family.centres[-1]  # no residual at all
-    nearest = min(16, cells)
-    found = np.empty((rows, 2), np.uint32)
-    assign_cells(
-        projected, family.centres, family.tiles, family.half_norms, family.scale, nearest, 1.5,
-        found,
-    )  # fmt: skip
-    order = np.argsort(family.distances(projected), axis=1, kind="stable")[:, :nearest]
+    found = family.assign(projected, cells)
+    exact = projected[:, None].astype(np.float64) - family.centres
+    order = np.argsort((exact**2).sum(axis=2), axis=1, kind="stable")
     for row in range(rows):
         first, second = twins.two_cells(
             projected[row].astype(np.float64), family.centres.astype(np.float64), order[row], 1.5
@@ -106,82 +133,89 @@ def test_an_item_goes_into_its_nearest_cell_and_the_one_that_complements_it(
     assert found[0, 0] == cells - 1
 
 
-def test_the_nearest_cell_by_integers_is_the_nearest_one_but_for_rounding() -> None:
+def test_the_nearest_cell_among_the_nearest_in_bytes_is_the_nearest_of_all() -> None:
     family = Cells(300)
-    projected = np.random.default_rng(5).standard_normal((200, WIDTH), dtype=np.float32)
-    found = np.empty((200, 2), np.uint32)
-    assign_cells(
-        projected, family.centres, family.tiles, family.half_norms, family.scale, 16, 1.5, found
-    )
+    projected = np.random.default_rng(5).standard_normal((200, HEAD), dtype=np.float32)
+    found = family.assign(projected, 16)
     distances = ((projected[:, None] - family.centres[None]) ** 2).sum(axis=2)
-    chosen = distances[np.arange(200), found[:, 0]]
-    assert (chosen <= distances.min(axis=1) * 1.002).all()
+    np.testing.assert_array_equal(found[:, 0], distances.argmin(axis=1))
 
 
 @pytest.mark.parametrize("cells", [1, 2, 64, 65, 700])
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_cells_of_a_query_come_by_distance_and_bias(cells: int, share: float) -> None:
     family = Cells(cells)
     rng = np.random.default_rng(1)
-    bias = rng.standard_normal(cells).astype(np.float32)
-    count = max(1, int(share * cells))
-    for _ in range(5):
-        projected = rng.standard_normal(WIDTH, dtype=np.float32)
-        found = np.full(count, 9999, np.uint32)
-        products = np.empty(count, np.float32)
-        held = rank_cells(projected, family.tiles, family.scale, bias, count, found, products)
-        assert held == count
-        exact = family.points(projected[None])[0] @ family.quantised.astype(np.int64).T
-        inner = exact / family.scale**2
-        scores = bias - 2 * inner
-        order = np.argsort(scores, kind="stable")[:count]
-        np.testing.assert_allclose(scores[found], scores[order], rtol=1e-5, atol=1e-5)
-        assert len(set(found.tolist())) == count
-        np.testing.assert_allclose(products, inner[found], rtol=1e-5, atol=1e-5)
-        true = family.centres[found].astype(np.float64) @ projected
-        np.testing.assert_allclose(products, true, atol=0.15)
+    bias = (family.half_norms + rng.standard_normal(cells)).astype(np.float32)
+    shifts = rng.standard_normal(cells).astype(np.float32)
+    most = max(1, int(share * cells))
+    queries = rng.standard_normal((6, DIM), dtype=np.float32)
+    found, products, counts = family.probe(queries, bias, shifts, -1, most, np.inf)
+    true = (queries @ family.frame)[:, :HEAD] @ family.centres.T
+    assert (counts == most).all()
+    for row in range(len(queries)):
+        assert len(set(found[row].tolist())) == most
+        ranks = (bias - true[row])[found[row]]
+        best = np.sort(bias - true[row])[:most]
+        np.testing.assert_allclose(np.sort(ranks), best, atol=0.5)
+        np.testing.assert_allclose(np.diff(ranks)[np.diff(ranks) < 0], 0, atol=0.5)
+        np.testing.assert_allclose(products[row], (true[row] + shifts)[found[row]], atol=0.35)
+
+
+def test_cells_beyond_the_reach_are_left_out_and_overflow_comes_last() -> None:
+    family = Cells(90)
+    queries = np.random.default_rng(2).standard_normal((5, DIM), dtype=np.float32)
+    none = np.zeros(90, np.float32)
+    every, products, _ = family.probe(queries, family.half_norms, none, -1, 90, np.inf)
+    near, near_products, counts = family.probe(queries, family.half_norms, none, 90, 90, 8.0)
+    for row in range(len(queries)):
+        ranks = family.half_norms[every[row]] - products[row]
+        count = int((ranks <= ranks[0] + 4.0).sum())
+        assert abs(counts[row] - 1 - count) <= 1, "half of what squared distances differ by"
+        held = counts[row] - 1
+        np.testing.assert_array_equal(near[row, :held], every[row, :held])
+        assert (near[row, held], near_products[row, held]) == (90, 0)
 
 
 def test_cells_of_one_score_come_in_order_of_their_numbers() -> None:
     family = Cells(200)
-    bias = np.zeros(200, np.float32)
-    for count in (5, 200):
-        found, products = np.empty(count, np.uint32), np.empty(count, np.float32)
-        nowhere = np.zeros(WIDTH, np.float32)
-        rank_cells(nowhere, family.tiles, family.scale, bias, count, found, products)
-        np.testing.assert_array_equal(found, np.arange(count))
+    none = np.zeros(200, np.float32)
+    for most in (5, 200):
+        found, _, _ = family.probe(np.zeros((1, DIM), np.float32), none, none, -1, most, np.inf)
+        np.testing.assert_array_equal(found[0], np.arange(most))
 
 
 @pytest.mark.parametrize("rows", [1, 3, 255, 256, 257, 600])
 def test_encoding_in_cells_is_projecting_choosing_cells_and_sketching_residuals(rows: int) -> None:
-    family, dim, width, weight = Cells(70), 40, 256, 0.6
+    family, weight = Cells(70), 0.6
     rng = np.random.default_rng(3)
-    basis = rng.standard_normal((dim, width), dtype=np.float32)
-    offset = rng.standard_normal(width, dtype=np.float32)
-    unit = twins.unit_rows(rng.standard_normal((rows, dim))).astype(np.float32)
-    tiles = tile_columns(basis)
+    offset = rng.standard_normal(WIDTH, dtype=np.float32)
+    points = twins.unit_rows(rng.standard_normal((rows, DIM))).astype(np.float32)
+    weights = rng.uniform(0.5, 2, rows).astype(np.float32)
+    penalties = rng.standard_normal(rows).astype(np.float32)
+    shifts = rng.standard_normal(70).astype(np.float32)
+    tiles = tile_columns(family.frame)
     cells = np.empty((rows, 2), np.uint32)
-    bits = np.empty((2 * rows, width // 64), np.uint64)
+    bits = np.empty((2 * rows, WIDTH // 64), np.uint64)
     f, a = np.empty(2 * rows, np.float32), np.empty(2 * rows, np.float32)
     encode_in_cells(
-        unit, tiles, offset, family.centres, family.tiles, family.half_norms, family.scale, 16,
-        1.5, weight, cells, bits, f, a,
+        points, weights, penalties, tiles, offset, family.centres, family.tiles, family.scales,
+        family.excess, family.half_norms, family.bounds, shifts, 16, 1.5, weight, cells, bits,
+        f, a,
     )  # fmt: skip
-    projected = np.empty((rows, width), np.float32)
-    project_rows(tiles, offset, unit, projected)
-    expected = np.empty((rows, 2), np.uint32)
-    assign_cells(
-        np.ascontiguousarray(projected[:, :WIDTH]), family.centres, family.tiles,
-        family.half_norms, family.scale, 16, 1.5, expected,
-    )  # fmt: skip
+    projected = np.empty((rows, WIDTH), np.float32)
+    project_rows(tiles, offset, points, projected)
+    expected = family.assign(np.ascontiguousarray(projected[:, :HEAD]), 16)
     np.testing.assert_array_equal(cells, expected)
-    centres = np.zeros((2 * rows, width), np.float32)
-    centres[:, :WIDTH] = family.centres[cells.reshape(-1)]
+    centres = np.zeros((2 * rows, WIDTH), np.float32)
+    centres[:, :HEAD] = family.centres[cells.reshape(-1)]
     residuals = np.repeat(projected, 2, axis=0) - centres
     np.testing.assert_array_equal(bits, twins.packed_bits(residuals >= 0))
     f_twin, a_twin = twins.sketch(
         residuals.astype(np.float64), centres.astype(np.float64), offset.astype(np.float64),
-        WIDTH, weight, (residuals.astype(np.float64) ** 2).sum(axis=1),
+        HEAD, weight, (residuals.astype(np.float64) ** 2).sum(axis=1),
     )  # fmt: skip
-    np.testing.assert_allclose(f, f_twin, rtol=2e-5)
-    np.testing.assert_allclose(a, a_twin, rtol=1e-3, atol=2e-3)
+    each = np.repeat(weights, 2)
+    taken = np.repeat(penalties, 2) + shifts[cells.reshape(-1)]
+    np.testing.assert_allclose(f, each * f_twin, rtol=2e-5)
+    np.testing.assert_allclose(a, each * a_twin - taken, rtol=1e-3, atol=4e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -9,26 +11,102 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import GROUP_ENTRIES, Entries, EntryLayout
-from streamlsh.kernels.compiling import kernel
-from streamlsh.kernels.scan import count_entries, find_bucket, is_live, scan_buckets, scan_table
+from streamlsh.buckets.layout import BLOCK, GROUP_ENTRIES, WORDS, Entries, pack_entries
+from streamlsh.kernels import compiling
+from streamlsh.kernels.scan import (
+    BLOCK_BYTES,
+    LIVE_SHIFT,
+    PENDING,
+    SLOTS_AT,
+    _plane_tuple,
+    find_bucket,
+    find_place,
+    hash_buckets,
+    is_among,
+    is_live,
+    list_runs,
+    list_whole_runs,
+    look_through,
+    scan_runs,
+    scan_tail,
+)
+from streamlsh.kernels.select import cut
 from tests.unit.kernels import twins
-from tests.unit.kernels.memory import I64, Memory
+from tests.unit.kernels.fresh import fresh
+from tests.unit.kernels.memory import I64, NOTHING, U32, Memory, Store, random_entries, split
 
 BUCKETS = 60
 SLOTS = 40_000
 PER_CHUNK = 3
+F32 = NDArray[np.float32]
 
 
-@kernel
-def find(codes: Any, bucket: int, buckets: int) -> int:
-    return find_bucket(codes, bucket, buckets)
+@fresh
+def score_block(
+    block: int, planes: Any, delta: float, base: float, lanes: int, scores: Any
+) -> None:
+    compiling.score_eight(
+        block, _plane_tuple(planes), np.float32(delta), np.float32(base), lanes,
+        scores.ctypes.data,
+    )  # fmt: skip
 
 
-@kernel
-def live_bits(pages: Any, out: Any) -> None:
-    for slot in range(out.shape[0]):
-        out[slot] = is_live(pages, slot)
+@fresh
+def passing(scores: Any, threshold: float) -> int:
+    bits: int = compiling.at_least(scores.ctypes.data, np.float32(threshold))
+    return bits
+
+
+@fresh
+def lowest(bits: int) -> int:
+    place: int = compiling.lowest_bit(bits)
+    return place
+
+
+def test_blocks_are_as_the_scan_believes() -> None:
+    assert BLOCK.itemsize == BLOCK_BYTES
+    assert BLOCK.fields is not None
+    assert BLOCK.fields["slots"][1] == SLOTS_AT
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e4])
+def test_eight_entries_are_scored_to_the_same_bits(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    memory = Memory()
+    for round_ in range(100):
+        entries = random_entries(np.arange(8, dtype=np.uint32), 1, rng)
+        entries.f[:] *= np.float16(scale)
+        entries.a[:] *= np.float16(scale)
+        planes = rng.integers(0, 2**64, (4, WORDS), np.uint64)
+        if round_ == 0:  # nothing and everything differs
+            entries.bits[:4], entries.bits[4:] = 0, 2**64 - 1
+            planes[:] = 0
+        delta = float(np.float32(rng.standard_normal() if round_ else 0))
+        base = float(np.float32(rng.standard_normal() * 10))
+        block = memory.keep(pack_entries(entries))
+        lanes = int(rng.integers(0, 256)) if round_ > 1 else 255
+        scores = np.full(8, 7, np.float32)
+        score_block(block, planes, delta, base, lanes, scores)
+        bases = np.full(8, base, np.float32)
+        expected = twins.entry_scores(entries.bits, entries.f, entries.a, bases, planes, delta)
+        expected[[not lanes >> lane & 1 for lane in range(8)]] = -np.inf
+        np.testing.assert_array_equal(scores.view(np.uint32), expected.view(np.uint32))
+
+
+def test_sixteen_scores_are_compared_with_a_threshold() -> None:
+    rng = np.random.default_rng(0)
+    for threshold in (-np.inf, -1.0, 0.0, 2.0, np.inf):
+        scores = rng.integers(-3, 4, 16).astype(np.float32)
+        scores[3], scores[15] = -np.inf, threshold
+        expected = sum(1 << place for place in np.flatnonzero(scores >= threshold).tolist())
+        assert passing(scores, threshold) == expected
+
+
+def test_the_lowest_bit_is_found_in_any_word() -> None:
+    for place in range(64):
+        for above in (0, -1):
+            bits = (1 << place | above << place) & (2**64 - 1)
+            assert lowest(int(np.array(bits, np.uint64).view(np.int64))) == place
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98, 1.0])
@@ -38,57 +116,110 @@ def test_a_bucket_is_found_where_it_stands_or_not_at_all(share: float) -> None:
         held = rng.random(buckets) < share
         codes = np.flatnonzero(held).astype(np.uint32)
         for bucket in range(buckets):
-            place = find(codes, bucket, buckets)
+            place = find_bucket(codes, bucket, buckets)
             assert place == (int(np.searchsorted(codes, bucket)) if held[bucket] else -1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 500])
+def test_probed_buckets_are_found_by_their_hashes(count: int) -> None:
+    rng = np.random.default_rng(0)
+    for most in (600, 2**32):
+        buckets = rng.choice(most, 600, replace=False).astype(np.uint32)
+        table = hash_buckets(buckets, count)
+        assert len(table) >= 4 * count
+        for place, bucket in enumerate(buckets):
+            assert find_place(table, buckets, bucket) == (place if place < count else -1)
 
 
 def test_live_bits_are_those_of_the_pages_and_off_where_there_is_no_page() -> None:
     memory = Memory()
     live = np.random.default_rng(0).random(SLOTS) < 0.5
     pages = memory.live_pages(live, absent={1})
-    out = np.empty(SLOTS, np.bool_)
-    live_bits(pages, out)
-    live[1 << 14 : 2 << 14] = False
-    np.testing.assert_array_equal(out, live)
+    live[1 << LIVE_SHIFT : 2 << LIVE_SHIFT] = False
+    found = [is_live(pages, slot) for slot in range(0, SLOTS, 7)]
+    np.testing.assert_array_equal(found, live[::7])
+
+
+def test_membership_in_sorted_slots() -> None:
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 2, 9):
+        some = np.sort(rng.choice(20, count, replace=False)).astype(np.uint32)
+        assert [is_among(some, slot) for slot in range(20)] == np.isin(range(20), some).tolist()
+    top = np.array([2**32 - 1], np.uint32)
+    assert is_among(top, 2**32 - 1)
+    assert not is_among(top, 2**31)
+
+
+@cache
+def store() -> Store:
+    """Many slots with names; page 2 of the live bitmap was never written."""
+    made = Store(np.ones((SLOTS, 1), np.float32), block_shift=10)
+    made.live[2 << LIVE_SHIFT :] = False
+    made.pages = made.memory.live_pages(made.live, absent={2})
+    return made
+
+
+@cache
+def ranks() -> twins.Ranks:
+    """How the ids of all slots sort."""
+    return twins.ranks_of(store().ids)
 
 
 class Table:
-    """Random entries in segments and a tail, some of them dead."""
+    """Random entries in segments and a tail, some of them dead, and a query."""
 
-    def __init__(self, words: int, segments: list[int], tail: int, seed: int = 0) -> None:
+    def __init__(self, segments: list[int], tail: int, kinds: int = 0, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        self.layout = EntryLayout(words)
         total = sum(segments) + tail
-        self.entries = Entries(
-            rng.integers(0, BUCKETS, total).astype(np.uint32),
-            rng.integers(0, 2**64, (total, words), np.uint64),
-            rng.standard_normal(total).astype(np.float16),
-            rng.standard_normal(total).astype(np.float16),
-            rng.choice(SLOTS, total, replace=False).astype(np.uint32),
+        slots = rng.choice(SLOTS, total, replace=False).astype(np.uint32)
+        self.entries = random_entries(slots, BUCKETS, rng, kinds)
+        cuts = np.cumsum([0, *segments]).tolist()
+        self.place(
+            [self.entries.take(slice(start, stop)) for start, stop in pairwise(cuts)],
+            self.entries.take(slice(cuts[-1], None)),
         )
-        cuts = np.cumsum([0, *segments])
-        parts = [self.entries.take(slice(start, stop)) for start, stop in pairwise(cuts)]
-        self.memory = Memory()
-        self.segments, self.chunks = self.memory.segments(self.layout, parts, PER_CHUNK)
-        self.tail_entries = tail
-        self.tail = self.memory.tail(self.layout, self.entries.take(slice(cuts[-1], None)))
-        self.live = rng.random(SLOTS) < 0.8
-        self.pages = self.memory.live_pages(self.live, absent={2})
-        self.live[2 << 14 :] = False
-        self.planes = rng.integers(0, 2**64, (4, words), np.uint64)
-        self.delta = 0.0173
+        self.planes = rng.integers(0, 2**64, (4, WORDS), np.uint64)
+        self.delta = float(np.float32(0.0173))
         self.bases = rng.standard_normal(BUCKETS).astype(np.float32)
+        self.live, self.pages = store().live, store().pages
 
-    def where(self) -> tuple[int, I64, I64, int, I64, int, int]:
-        return (
-            BUCKETS, self.segments, self.chunks, PER_CHUNK, self.tail, self.tail_entries,
-            GROUP_ENTRIES,
+    def place(self, segments: list[Entries], tail: Entries) -> None:
+        self.memory = Memory()
+        self.segments, self.chunks = self.memory.segments(segments, PER_CHUNK)
+        self.tail, self.tail_entries = self.memory.tail(tail), len(tail)
+
+    def runs(self, buckets: U32, room: int) -> tuple[int, int, I64, F32]:
+        runs, bases = np.full((room, 3), -1, np.int64), np.empty(room, np.float32)
+        held, entries = list_runs(
+            buckets, self.bases[buckets], len(buckets), BUCKETS, self.segments, self.chunks,
+            PER_CHUNK, runs, bases,
         )  # fmt: skip
+        return held, entries, runs, bases
 
-    def expected(
-        self, buckets: NDArray[np.uint32], excluded: NDArray[np.uint32]
-    ) -> tuple[dict[int, float], int]:
-        """The scores of live entries in these buckets, by slot, and how many are looked at."""
+    def scan(self, buckets: U32, excluded: U32, limit: int) -> tuple[U32, F32, int, int]:
+        """The best slots, their scores, how many entries were scored, how many ties dropped."""
+        held, scored, runs, run_bases = self.runs(
+            buckets, len(buckets) * len(self.segments) + len(self.chunks)
+        )
+        slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
+        pending, blocks = np.empty(8 * PENDING, np.float32), np.empty(PENDING, np.int64)
+        state, threshold = np.zeros(3, np.int64), np.full(1, -np.inf, np.float32)
+        where, live = store().where(), self.pages
+        scan_runs(
+            runs, run_bases, held, self.planes, self.delta, live, excluded, limit, pending,
+            blocks, slots, scores, state, threshold, where,
+        )  # fmt: skip
+        scored += scan_tail(
+            self.tail, self.tail_entries, GROUP_ENTRIES, hash_buckets(buckets, len(buckets)),
+            buckets, self.bases[buckets], self.planes, self.delta, live, excluded, limit, pending,
+            blocks, slots, scores, state, threshold, where,
+        )  # fmt: skip
+        look_through(live, excluded, limit, pending, blocks, slots, scores, state, threshold, where)
+        kept, _, dropped = cut(slots, scores, state[0], limit, where)
+        return slots[:kept], scores[:kept], scored, int(state[1]) + dropped
+
+    def expected(self, buckets: U32, excluded: U32, limit: int) -> tuple[dict[int, float], int]:
+        """The best ``limit`` that may be returned, with their scores, and entries looked at."""
         probed = np.isin(self.entries.buckets, buckets)
         chosen = self.entries.take(
             probed & self.live[self.entries.slots] & ~np.isin(self.entries.slots, excluded)
@@ -96,85 +227,169 @@ class Table:
         scores = twins.entry_scores(
             chosen.bits, chosen.f, chosen.a, self.bases[chosen.buckets], self.planes, self.delta
         )
-        return dict(zip(chosen.slots.tolist(), scores.tolist(), strict=True)), int(probed.sum())
+        best = twins.best_of(scores, ranks()[chosen.slots], limit)
+        return dict(zip(chosen.slots[best].tolist(), scores[best].tolist(), strict=True)), int(
+            probed.sum()
+        )
 
 
-def check_best(
-    slots: NDArray[np.uint32], scores: NDArray[np.float32], held: int, limit: int,
-    expected: dict[int, float],
-) -> None:  # fmt: skip
-    assert held == min(limit, len(expected))
-    found = slots[:held].tolist()
-    assert len(set(found)) == held
-    np.testing.assert_allclose(
-        scores[:held], [expected[slot] for slot in found], rtol=1e-5, atol=1e-5
-    )
-    np.testing.assert_allclose(
-        np.sort(scores[:held])[::-1], twins.best_of(expected, limit), rtol=1e-5, atol=1e-5
-    )
-
-
-SHAPES = [
-    (4, [], 0),
-    (4, [], 5),
-    (4, [], 700),
-    (4, [900], 0),
-    (4, [1, 700, 33], 300),
-    (6, [500, 500], 256),
-    (8, [400], 257),
-    (1, [600], 10),
+SHAPES: list[tuple[list[int], int]] = [
+    ([], 0),
+    ([], 5),
+    ([], 700),
+    ([900], 0),
+    ([1, 700, 33], 300),
+    ([500, 500], GROUP_ENTRIES),
+    ([400], GROUP_ENTRIES + 1),
+    ([9_000, 4_000, 200], 3_000),
+    ([], 12_000),
 ]
+"""Entries of segments, and of the tail."""
 
 
-@pytest.mark.parametrize(("words", "segments", "tail"), SHAPES)
+@pytest.mark.parametrize(("segments", "tail"), SHAPES)
+@pytest.mark.parametrize("kinds", [0, 3], ids=["all differ", "three kinds"])
 @pytest.mark.parametrize("limit", [1, 40, 5_000])
 def test_the_best_entries_of_the_probed_buckets_are_kept(
-    words: int, segments: list[int], tail: int, limit: int
+    segments: list[int], tail: int, kinds: int, limit: int
 ) -> None:
-    table = Table(words, segments, tail)
+    """Dead and excluded ones take nobody's place; of equal ones those of the first ids stay."""
+    table = Table(segments, tail, kinds)
+    if kinds:
+        table.bases[:] = np.round(table.bases)
     rng = np.random.default_rng(1)
     for probes in (1, 7, BUCKETS):
         buckets = rng.permutation(BUCKETS)[:probes].astype(np.uint32)
-        some = rng.choice(table.entries.slots, min(9, len(table.entries)), replace=False)
-        for excluded in (np.zeros(0, np.uint32), np.sort(some).astype(np.uint32)):
-            slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
-            held, looked_at, whole = scan_buckets(
-                buckets, table.bases[buckets], *table.where(), table.planes, table.delta,
-                table.pages, excluded, limit, slots, scores,
-            )  # fmt: skip
-            assert whole
-            expected, probed = table.expected(buckets, excluded)
-            assert looked_at == probed
-            check_best(slots, scores, held, limit, expected)
+        best = list(table.expected(buckets, NOTHING, 9)[0])
+        for excluded in (NOTHING, np.sort(np.array(best, np.uint32))):
+            slots, scores, scored, dropped = table.scan(buckets, excluded, limit)
+            expected, probed = table.expected(buckets, excluded, limit)
+            assert scored == probed
+            assert len(slots) == len(expected)
+            assert dict(zip(slots.tolist(), scores.tolist(), strict=True)) == expected
+            ties = len(table.expected(buckets, excluded, SLOTS)[0]) > limit and kinds
+            assert dropped == 0 or ties
 
 
-@pytest.mark.parametrize(("words", "segments", "tail"), SHAPES)
-@pytest.mark.parametrize("first", [BUCKETS, 20])
-def test_the_scan_of_the_first_table_meets_each_of_its_entries_once(
-    words: int, segments: list[int], tail: int, first: int
+@pytest.mark.parametrize("limit", [1, 30, 700])
+def test_no_layout_of_the_entries_changes_what_is_kept(limit: int) -> None:
+    """Neither their segments, nor their order, nor the order of the probes."""
+    table = Table([3_000], 0, kinds=5)
+    table.bases[:] = np.round(table.bases)
+    rng = np.random.default_rng(2)
+    buckets = rng.permutation(BUCKETS)[:40].astype(np.uint32)
+    expected, _ = table.expected(buckets, NOTHING, limit)
+    for segments, tail in ((1, 0), (0, 0), (2, 100), (5, 1_500), (3, 0)):
+        *parts, rest = split(table.entries, rng, segments, tail)
+        table.place(parts, rest)
+        for probes in (buckets, np.sort(buckets), rng.permutation(buckets)):
+            slots, scores, _, _ = table.scan(probes, NOTHING, limit)
+            assert dict(zip(slots.tolist(), scores.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("order", ["rising", "falling"])
+def test_entries_that_come_in_the_order_of_their_scores_are_no_special_case(order: str) -> None:
+    """The worst for a threshold: every entry beats all before it, or none does."""
+    table = Table([20_000], 0)
+    table.bases[:] = np.arange(BUCKETS) * 1_000
+    buckets = np.arange(BUCKETS, dtype=np.uint32)
+    for limit in (1, 100, 3_000):
+        probes = buckets if order == "rising" else buckets[::-1].copy()
+        slots, scores, _, _ = table.scan(probes, NOTHING, limit)
+        expected, _ = table.expected(buckets, NOTHING, limit)
+        assert dict(zip(slots.tolist(), scores.tolist(), strict=True)) == expected
+
+
+def test_what_is_far_from_the_best_is_still_found_where_all_near_is_dead() -> None:
+    """The first guess of what is near counts the dead; then the scan must go on below it."""
+    table = Table([30_000], 0)
+    table.bases[:] = 0
+    table.bases[:30] = 1_000
+    near = table.entries.buckets < 30
+    table.live = store().live.copy()
+    table.live[table.entries.slots[near]] = False
+    table.pages = table.memory.live_pages(table.live)
+    buckets = np.arange(BUCKETS, dtype=np.uint32)
+    for limit in (1, 50, 1_000):
+        slots, scores, _, _ = table.scan(buckets, NOTHING, limit)
+        expected, _ = table.expected(buckets, NOTHING, limit)
+        assert len(slots) == limit
+        assert dict(zip(slots.tolist(), scores.tolist(), strict=True)) == expected
+
+
+def places_of(table: Table, buckets: U32) -> list[tuple[int, int, float]]:
+    """(address of the block, lane, base) of every entry of the buckets in the segments."""
+    found = []
+    for codes_held, codes_at, starts_at, first_chunk in table.segments.tolist():
+        codes = read(codes_at, codes_held)
+        starts = read(starts_at, codes_held + 1)
+        for code, start, stop in zip(codes, starts, starts[1:], strict=False):
+            if code in buckets:
+                for entry in range(start, stop):
+                    block, lane = divmod(entry, 8)
+                    chunk, inside = divmod(block, PER_CHUNK)
+                    address = int(table.chunks[first_chunk + chunk]) + inside * BLOCK_BYTES
+                    found.append((address, lane, float(table.bases[code])))
+    return sorted(found)
+
+
+def read(address: int, count: int) -> list[int]:
+    """Numbers of 32 bits at an address."""
+    return list((ctypes.c_uint32 * count).from_address(address))
+
+
+def entries_of(runs: I64, bases: F32) -> list[tuple[int, int, float]]:
+    """The same of the entries of runs."""
+    return sorted(
+        (address + lane // 8 * BLOCK_BYTES, lane % 8, float(base))
+        for (address, first, end), base in zip(runs.tolist(), bases, strict=True)
+        for lane in range(first, end)
+    )
+
+
+@pytest.mark.parametrize("segments", [[], [1], [700], [900, 40, 7], [5, 5_000]])
+@pytest.mark.parametrize("bases", ["differ", "equal", "some equal"])
+def test_runs_hold_every_entry_of_their_buckets_once(segments: list[int], bases: str) -> None:
+    table = Table(segments, 0)
+    if bases == "equal":
+        table.bases[:] = 1
+    elif bases == "some equal":
+        table.bases[10:15] = table.bases[16:30] = 0.5
+    for buckets in (
+        np.arange(BUCKETS, dtype=np.uint32),
+        np.arange(BUCKETS, dtype=np.uint32)[::-1].copy(),
+        np.random.default_rng(0).permutation(BUCKETS)[:20].astype(np.uint32),
+        NOTHING,
+    ):
+        held, entries, runs, run_bases = table.runs(
+            buckets, len(buckets) * len(segments) + len(table.chunks)
+        )
+        expected = places_of(table, buckets)
+        assert entries == len(expected)
+        assert entries_of(runs[:held], run_bases[:held]) == expected
+        assert (runs[held:] == -1).all()
+
+
+def test_neighbouring_buckets_of_one_base_are_one_run_in_each_chunk() -> None:
+    table = Table([700, 90], 0)
+    buckets = np.arange(BUCKETS, dtype=np.uint32)
+    table.bases[:] = 0.5
+    held, _, _, _ = table.runs(buckets, 500)
+    assert held == len(table.chunks)
+    held, _, _, _ = table.runs(buckets[::-1].copy(), 500)
+    assert held > len(table.chunks), "only as they follow each other"
+
+
+@pytest.mark.parametrize("segments", [[], [1], [700], [900, 40, 7], [5, 5_000]])
+@pytest.mark.parametrize("last", [0, 19, BUCKETS - 1])
+def test_whole_runs_hold_the_entries_of_all_buckets_up_to_one(
+    segments: list[int], last: int
 ) -> None:
-    table = Table(words, segments, tail)
-    table.bases[10:15] = table.bases[10]  # a run of buckets with one centre
-    nothing = np.zeros(0, np.uint32)
-    for limit in (1, 40, 5_000):
-        slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
-        held, looked_at, whole = scan_table(
-            table.bases[:first], *table.where(), table.planes, table.delta, table.pages, nothing,
-            limit, slots, scores,
-        )  # fmt: skip
-        assert whole
-        expected, probed = table.expected(np.arange(first, dtype=np.uint32), nothing)
-        assert looked_at == probed
-        check_best(slots, scores, held, limit, expected)
-
-
-@pytest.mark.parametrize(("words", "segments", "tail"), SHAPES)
-def test_entries_of_buckets_are_counted_over_all_segments(
-    words: int, segments: list[int], tail: int
-) -> None:
-    table = Table(words, segments, tail)
-    in_segments = table.entries.buckets[: sum(segments)]
-    for probes in (1, 10, BUCKETS):
-        buckets = np.random.default_rng(1).permutation(BUCKETS)[:probes].astype(np.uint32)
-        found = count_entries(buckets, BUCKETS, table.segments)
-        assert found == np.isin(in_segments, buckets).sum()
+    table = Table(segments, 0)
+    table.bases[:] = 0.5
+    room = len(table.chunks)
+    runs, bases = np.full((room, 3), -1, np.int64), np.empty(room, np.float32)
+    held, entries = list_whole_runs(last, 0.5, table.segments, table.chunks, PER_CHUNK, runs, bases)
+    expected = places_of(table, np.arange(last + 1, dtype=np.uint32))
+    assert entries == len(expected)
+    assert entries_of(runs[:held], bases[:held]) == expected

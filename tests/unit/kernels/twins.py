@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
+Ranks = NDArray[np.intp]
 
 
 def unit_rows(vectors: NDArray[Any]) -> F64:
@@ -42,6 +43,16 @@ def sketch(
         + (residuals + centres) @ offset
     )
     return f, a
+
+
+def rotated(points: NDArray[Any], signs: NDArray[np.float32]) -> F64:
+    """Points written as often as they fit, times signs, times the Hadamard matrix."""
+    n, dim = len(signs), points.shape[1]
+    i = np.arange(n)
+    hadamard = np.where(np.bitwise_count(i[:, None] & i) & 1, -1.0, 1.0)
+    padded = np.zeros((len(points), n))
+    padded[:, : n // dim * dim] = np.tile(points, (1, n // dim))
+    return np.asarray((padded * signs) @ hadamard)
 
 
 def packed_bits(set_bits: NDArray[np.bool_]) -> U64:
@@ -109,9 +120,14 @@ def probe_scores(projected: NDArray[Any], tables: int, width: int) -> dict[int, 
     return scores
 
 
-def best_of(pairs: dict[int, float], limit: int) -> list[float]:
-    """The ``limit`` highest scores, best first."""
-    return sorted(pairs.values(), reverse=True)[:limit]
+def ranks_of(ids: list[bytes]) -> Ranks:
+    """The place of each id among all of them, sorted."""
+    return np.asarray(np.argsort(sorted(range(len(ids)), key=ids.__getitem__)))
+
+
+def best_of(scores: NDArray[Any], ranks: Ranks, limit: int) -> NDArray[np.intp]:
+    """Places of the ``limit`` highest scores, best first; of equal ones, those of the first ids."""
+    return np.asarray(np.lexsort((ranks, -scores))[:limit])
 
 
 def merged(slots: list[int], scores: list[float], copies: int) -> dict[int, float]:
@@ -121,3 +137,51 @@ def merged(slots: list[int], scores: list[float], copies: int) -> dict[int, floa
     for slot, score in zip(slots, scores, strict=True):
         best[slot] = max(score, best.get(slot, -np.inf))
     return {slot: score for slot, score in best.items() if count[slot] >= copies}
+
+
+def code_scores(
+    codes: NDArray[np.uint8],
+    step: F32,
+    inverse: F32,
+    query_codes: NDArray[np.int8],
+    query_step: float,
+    metric: str,
+) -> F32:
+    """Estimates of rows by their 4-bit codes, in the kernel's own precision."""
+    levels = nibble_levels(codes, 2 * codes.shape[1])
+    products = levels @ query_codes.astype(np.int64)
+    steps = np.float32(0.5 * query_step) * step
+    scores = (2 * products - 15 * query_codes.sum(dtype=np.int64)).astype(np.float32) * steps
+    if metric != "cosine":
+        lengths = np.divide(np.float32(1), inverse, np.zeros_like(inverse), where=inverse > 0)
+        scores = scores * lengths
+        if metric == "euclidean":
+            scores = scores - np.float32(0.5) * (lengths * lengths)
+    return np.asarray(scores, np.float32)
+
+
+def exact_scores(vectors: F32, query: F32, metric: str) -> F64:
+    """Cosine of a unit query, inner product, or the negated squared distance."""
+    rows, x = vectors.astype(np.float64), query.astype(np.float64)
+    if metric == "euclidean":
+        return np.asarray(-((rows - x) ** 2).sum(axis=1))
+    if metric == "cosine":
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows @ x)
+
+
+def container_of(slots: set[int]) -> NDArray[np.uint16]:
+    """The slots of a page as offsets, or as a bitmap where offsets would be no shorter."""
+    if len(slots) < 1024:
+        return np.array(sorted(slots), np.uint16)
+    bits = np.zeros(1 << 14, np.bool_)
+    bits[list(slots)] = True
+    return np.packbits(bits, bitorder="little").view("<u2")
+
+
+def slots_of_container(container: NDArray[np.uint16]) -> set[int]:
+    """The reverse of ``container_of``."""
+    if len(container) < 1024:
+        return set(container.tolist())
+    bits = np.unpackbits(np.ascontiguousarray(container).view(np.uint8), bitorder="little")
+    return set(np.flatnonzero(bits).tolist())

@@ -23,6 +23,7 @@ from streamlsh.errors import (
 )
 from tests.unit.limits.conftest import DIM, SAMPLE
 
+SIGNS = {"family": "hyperplane"}
 CREATE: list[tuple[dict[str, Any], type[InvalidInputError], str, str]] = [
     ({"dim": 0}, DimensionError, "1 to 8192", "0"),
     ({"dim": 8193}, DimensionError, "1 to 8192", "8193"),
@@ -31,17 +32,20 @@ CREATE: list[tuple[dict[str, Any], type[InvalidInputError], str, str]] = [
     ({"dim": "4"}, DimensionError, "1 to 8192", "4"),
     ({"metric": "manhattan"}, UnknownMetricError, "'cosine'", "'manhattan'"),
     ({"metric": None}, UnknownMetricError, "'cosine'", "None"),
-    ({"family": "hnsw"}, UnknownFamilyError, "'hyperplane' or 'voronoi'", "'hnsw'"),
-    ({"family": 7}, UnknownFamilyError, "'hyperplane' or 'voronoi'", "7"),
-    ({"bits": 0}, FamilyParameterError, "1 to 16", "0"),
-    ({"bits": 17}, FamilyParameterError, "1 to 16", "17"),
-    ({"bits": 8.0}, FamilyParameterError, "1 to 16", "8.0"),
-    ({"bits": True}, FamilyParameterError, "1 to 16", "True"),
+    ({"family": "hnsw"}, UnknownFamilyError, "'voronoi'", "'hnsw'"),
+    ({"family": 7}, UnknownFamilyError, "'voronoi'", "7"),
+    ({**SIGNS, "bits": 0}, FamilyParameterError, "1 to 16", "0"),
+    ({**SIGNS, "bits": 17}, FamilyParameterError, "1 to 16", "17"),
+    ({**SIGNS, "bits": 8.0}, FamilyParameterError, "1 to 16", "8.0"),
+    ({**SIGNS, "bits": True}, FamilyParameterError, "1 to 16", "True"),
     ({"tables": 0}, FamilyParameterError, "1 to", "0"),
     ({"tables": True}, FamilyParameterError, "1 to", "True"),
-    ({"bits": 16, "tables": 17}, FamilyParameterError, "1 to 16 with 16 bits", "17"),
-    ({"cells": 8}, FamilyParameterError, "bits, tables", "cells"),
-    ({"bit": 8}, FamilyParameterError, "bits, tables", "bit"),
+    ({**SIGNS, "bits": 16, "tables": 17}, FamilyParameterError, "1 to 16", "17"),
+    ({"axes": 300}, FamilyParameterError, "multiple of 256", "300"),
+    ({**SIGNS, "cells": 8}, FamilyParameterError, "bits, tables", "cells"),
+    ({"bits": 8}, FamilyParameterError, "axes, tables", "bits"),
+    ({"metric": "euclidean", "family": "hyperplane"}, UnknownFamilyError, "'pstable'", "'hyp"),
+    ({"metric": "inner_product"}, SampleError, "sample=", "none"),
     ({"family": "voronoi"}, SampleError, "sample=", "none"),
     ({"family": "voronoi", "sample": np.zeros((0, DIM))}, SampleError, "sample=", "none"),
     ({"sample": SAMPLE, "cells": 65}, SampleError, "at least 65 rows", "64"),
@@ -61,7 +65,7 @@ CREATE: list[tuple[dict[str, Any], type[InvalidInputError], str, str]] = [
     ({"delete_retention": -1}, InvalidInputError, "at least 0", "-1"),
     ({"delete_retention": float("nan")}, InvalidInputError, "at least 0", "nan"),
     ({"delete_retention": "a day"}, InvalidInputError, "at least 0", "'a day'"),
-    ({"family": ["voronoi"]}, UnknownFamilyError, "'hyperplane' or 'voronoi'", "['voronoi']"),
+    ({"family": ["voronoi"]}, UnknownFamilyError, "'voronoi'", "['voronoi']"),
 ]  # fmt: skip
 
 
@@ -86,8 +90,9 @@ def test_an_index_with_a_bad_argument_is_not_created(
     [
         {"dim": 1},
         {"dim": 8192, "tables": 1},
-        {"bits": 1, "tables": 1},
-        {"bits": 16, "tables": 16},
+        {**SIGNS, "bits": 1, "tables": 1},
+        {**SIGNS, "bits": 16, "tables": 16},
+        {"axes": 256, "tables": 1},
         {"sample": SAMPLE[:1]},
         {"sample": SAMPLE, "cells": 64},
         {"sample": np.ones((50, DIM))},
@@ -112,7 +117,7 @@ def test_an_index_at_the_ends_of_the_ranges_works(
 def test_the_family_follows_from_whether_there_is_a_sample(tmp_path: Path) -> None:
     streamlsh.create(tmp_path / "without", dim=DIM)
     streamlsh.create(tmp_path / "with", dim=DIM, sample=SAMPLE)
-    for name, family in (("without", "hyperplane"), ("with", "voronoi")):
+    for name, family in (("without", "crosspolytope"), ("with", "voronoi")):
         with streamlsh.open(tmp_path / name) as reader:
             assert reader.config.family == family
             assert (reader.config.dim, reader.config.metric) == (DIM, "cosine")

@@ -75,7 +75,7 @@ def test_where_no_mount_table_can_be_read_nothing_is_refused(tmp_path: Path) -> 
 def test_a_newer_format_is_refused(path: Path, opening: Callable[[Path], Any]) -> None:
     with tampering(path, "meta") as transaction:
         transaction.put(FORMAT_KEY, FORMAT.pack(FORMAT_VERSION + 1))
-    with pytest.raises(NewerFormatError, match="upgrade") as caught:
+    with pytest.raises(NewerFormatError, match="update streamlsh") as caught:
         opening(path)
     assert f"format {FORMAT_VERSION}" in str(caught.value.expected)
     assert caught.value.received == f"format {FORMAT_VERSION + 1}"

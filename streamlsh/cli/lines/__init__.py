@@ -1,0 +1,1 @@
+"""What can be typed after the name of each command, and the help that teaches it."""
