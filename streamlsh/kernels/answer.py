@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from streamlsh.kernels.compiling import inlined, kernel, pointer
 from streamlsh.kernels.encode import query_bytes
 from streamlsh.kernels.rerank import rescore
+from streamlsh.kernels.runs import list_runs, list_whole_runs
 from streamlsh.kernels.scan import (
     PENDING,
     hash_buckets,
-    list_runs,
-    list_whole_runs,
     look_through,
     scan_runs,
     scan_tail,

@@ -7,7 +7,8 @@ from numba import carray
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import inlined, kernel, pointer
-from streamlsh.kernels.scan import BLOCK_BYTES, SLOTS_AT, is_live
+from streamlsh.kernels.runs import BLOCK_BYTES
+from streamlsh.kernels.scan import SLOTS_AT, is_live
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]

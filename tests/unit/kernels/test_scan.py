@@ -13,19 +13,16 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import BLOCK, GROUP_ENTRIES, WORDS, Entries, pack_entries
 from streamlsh.kernels import compiling
+from streamlsh.kernels.runs import BLOCK_BYTES, find_bucket, list_runs, list_whole_runs
 from streamlsh.kernels.scan import (
-    BLOCK_BYTES,
     LIVE_SHIFT,
     PENDING,
     SLOTS_AT,
     _plane_tuple,
-    find_bucket,
     find_place,
     hash_buckets,
     is_among,
     is_live,
-    list_runs,
-    list_whole_runs,
     look_through,
     scan_runs,
     scan_tail,
