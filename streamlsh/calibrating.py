@@ -33,7 +33,6 @@ from streamlsh.updates import check_vectors
 from streamlsh.view import View, make_view
 
 F32 = NDArray[np.float32]
-U32 = NDArray[np.uint32]
 
 NEIGHBOURS = (10, 100)
 """The numbers of neighbours that are measured."""
@@ -80,7 +79,8 @@ def calibrate(
     Args:
         path: the index's directory.
         queries: (n, dim) vectors like those that will be asked for, some thousand, if they are
-            not like the items; by default items are drawn, each searched without itself.
+            not like the items; by default rows of the sample that the family was not trained on,
+            or items if there was none. One that is an item is searched without that.
         seed: of the choice of items.
         progress: told how far it is.
 

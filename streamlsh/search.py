@@ -66,7 +66,9 @@ def search(
         excluded: sorted slots that may not, though the bitmap says so.
         threads: how many threads may work on a batch.
     """
-    wanted = min(plan.wanted, allowed - len(excluded))
+    # Excluded items need not pass the filter, so their number says nothing of what is left; who
+    # wants more than there is has looked at everything.
+    wanted = min(plan.wanted, allowed)
     if len(queries) <= TOGETHER:
         return _answer(index, view, queries, plan, live, wanted, excluded)
 

@@ -92,6 +92,15 @@ def test_a_search_in_tables_goes_on_until_it_has_k(tmp_path: Path) -> None:
             assert reader.search(QUERY, 10, exclude=IDS).ids == []
 
 
+def test_excluding_items_that_a_filter_refuses_anyway_costs_no_hit(tmp_path: Path) -> None:
+    for family in FAMILIES:
+        with filled(tmp_path / family, family) as reader:
+            with streamlsh.writer(tmp_path / family) as writer:
+                writer.upsert(IDS[:5], ROWS[:5], tags=[("few",)] * 5)
+            hits = reader.search(QUERY, 10, probes=1, tags=["few"], exclude=IDS[5:10])
+            assert sorted(hits.ids) == IDS[:5]
+
+
 def test_unknown_ids_may_be_excluded_and_the_same_one_twice(tmp_path: Path) -> None:
     with filled(tmp_path / "index") as reader:
         best = reader.exact(QUERY, 3).ids
