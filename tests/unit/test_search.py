@@ -96,9 +96,9 @@ def test_excluding_items_that_a_filter_refuses_anyway_costs_no_hit(tmp_path: Pat
     for family in FAMILIES:
         with filled(tmp_path / family, family) as reader:
             with streamlsh.writer(tmp_path / family) as writer:
-                writer.upsert(IDS[:5], ROWS[:5], tags=[("few",)] * 5)
-            hits = reader.search(QUERY, 10, probes=1, tags=["few"], exclude=IDS[5:10])
-            assert sorted(hits.ids) == IDS[:5]
+                writer.upsert(IDS[:200], ROWS[:200], tags=[("half",)] * 200)
+            hits = reader.search(QUERY, 200, probes=1, tags=["half"], exclude=IDS[200:])
+            assert sorted(hits.ids) == IDS[:200]
 
 
 def test_unknown_ids_may_be_excluded_and_the_same_one_twice(tmp_path: Path) -> None:
