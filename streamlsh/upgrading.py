@@ -21,7 +21,7 @@ from streamlsh.errors import CorruptIndexError, CurrentFormatError, IndexNotFoun
 from streamlsh.families.base import Family
 from streamlsh.families.hyperplane import WIDTH, Hyperplane
 from streamlsh.families.voronoi import Voronoi
-from streamlsh.storage.environment import storage_errors
+from streamlsh.storage.failures import storage_errors
 from streamlsh.storage.opening import create_index, unpack_array
 from streamlsh.storage.schema import FORMAT, FORMAT_VERSION, ITEM, NO_SLOT, NO_VERSION, PAD
 from streamlsh.updates import Delete, Position, Upsert, unpack_extras

@@ -14,7 +14,7 @@ from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
 from streamlsh.errors import CorruptIndexError
 from streamlsh.preparing import prepare
-from streamlsh.storage.environment import storage_errors
+from streamlsh.storage.failures import storage_errors
 from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import read_name, read_rows

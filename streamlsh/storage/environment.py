@@ -7,7 +7,6 @@ lets go of what it inherited and opens its own.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -19,27 +18,20 @@ import lmdb
 from streamlsh.errors import (
     ClosedError,
     CorruptIndexError,
-    DiskFullError,
     IndexExistsError,
     IndexNotFoundError,
     LockConflictError,
-    MapFullError,
-    NewerFormatError,
-    OlderFormatError,
     StorageError,
 )
+from streamlsh.storage.failures import MAX_READERS, storage_errors
 from streamlsh.storage.mounts import refuse_network_filesystem
-from streamlsh.storage.schema import DATABASES, FORMAT, FORMAT_KEY, FORMAT_VERSION
+from streamlsh.storage.schema import DATABASES
+from streamlsh.storage.soundness import check_format, check_size
 
-MAX_READERS = 1024
-"""Reader slots in the lock file: one for each thread with an open transaction."""
 PAGE_BYTES = 4096
 """Size of a page that the layout of values counts on; see ``schema.IN_PLACE``."""
 _PATIENCE = 10.0
 """Seconds to wait for the transactions of this process to end before the map is resized."""
-_LOOSE_PAGES = 16
-"""Pages that a sound file may lack at its end: LMDB never writes the last ones of a commit if it
-has freed them again."""
 
 _registry: dict[tuple[int, int], Environment] = {}
 """Open environments by device and inode of their data files, which tell files apart even where
@@ -55,7 +47,10 @@ os.register_at_fork(
 
 
 class ReadTransaction:
-    """See ``Environment.read``; a class, as a generator costs every query two microseconds."""
+    """See ``Environment.read``.
+
+    Every query goes through here, so calls are spared where that can be read.
+    """
 
     __slots__ = ("_environment", "_thread", "_transaction")
 
@@ -63,11 +58,27 @@ class ReadTransaction:
         self._environment = environment
 
     def __enter__(self) -> lmdb.Transaction:
-        self._thread, self._transaction = self._environment.begin_read()
-        return self._transaction
+        environment = self._environment
+        self._thread = thread = environment.enter()
+        try:
+            transaction: lmdb.Transaction = environment.handle.begin(buffers=True)
+        except lmdb.Error as error:
+            try:
+                transaction = environment.begin_again(thread, error)
+            except BaseException:
+                environment.leave(thread)
+                raise
+        self._transaction = transaction
+        return transaction
 
     def __exit__(self, *error: object) -> None:
-        self._environment.end_read(self._thread, self._transaction)
+        environment = self._environment
+        # In a child that was forked within the block, it is the parent's.
+        if environment.pid == os.getpid():
+            try:
+                self._transaction.abort()
+            finally:
+                environment.leave(self._thread)
 
 
 class Environment:
@@ -77,6 +88,7 @@ class Environment:
         path: the index's directory.
         pid: the process that opened it.
         file: device and inode of its data file.
+        handle: LMDB's own.
         map_generation: counts remappings of the file; addresses from before are void.
     """
 
@@ -90,7 +102,7 @@ class Environment:
         self.path = path
         self.pid = os.getpid()
         self.map_generation = 0
-        self._handle = handle
+        self.handle = handle
         self.file = _file_identity(path)
         self._users = 1
         self._closed = False
@@ -112,75 +124,59 @@ class Environment:
     @contextmanager
     def write(self) -> Iterator[lmdb.Transaction]:
         """A write transaction, committed when the block ends well and aborted otherwise."""
-        thread = self._enter()
+        thread = self.enter()
         try:
-            with storage_errors(self.path), self._handle.begin(write=True) as transaction:
+            with storage_errors(self.path), self.handle.begin(write=True) as transaction:
                 yield transaction
         finally:
-            self._leave(thread)
-
-    def begin_read(self) -> tuple[int, lmdb.Transaction]:
-        """What ``read`` does on entering: the thread it counts for, and the transaction."""
-        thread = self._enter()
-        try:
-            return thread, self._begin_read(thread)
-        except BaseException:
-            self._leave(thread)
-            raise
-
-    def end_read(self, thread: int, transaction: lmdb.Transaction) -> None:
-        """What ``read`` does on leaving."""
-        try:
-            # In a child that was forked within the block, it is the parent's.
             if self.pid == os.getpid():
-                transaction.abort()
-        finally:
-            self._leave(thread)
+                self.leave(thread)
 
-    def _enter(self) -> int:
+    def enter(self) -> int:
+        """Count a transaction that begins; the thread it counts for."""
         thread = threading.get_ident()
         with self._lock:
-            if self._resizing and thread not in self._threads:
+            threads = self._threads
+            if self._resizing and thread not in threads:
                 self._idle.wait_for(lambda: not self._resizing)
             if self._closed:
                 raise ClosedError(f"{self.path} was closed before this call; open it again")
-            self._count(thread, 1)
+            threads[thread] = threads.get(thread, 0) + 1
         return thread
 
-    def _leave(self, thread: int) -> None:
-        if self.pid != os.getpid():
-            return
+    def leave(self, thread: int) -> None:
+        """Count a transaction that has ended; the last one closes what nobody uses."""
         with self._lock:
-            self._count(thread, -1)
-            last = self._users == 0 and not self._threads
+            self._uncount(thread)
+            last = not self._users and not self._threads
         if last:
             self._close_if_unused()
 
-    def _count(self, thread: int, change: int) -> None:
-        """Count a thread's open transactions (the condition is held)."""
-        count = self._threads.get(thread, 0) + change
-        if count:
-            self._threads[thread] = count
+    def _uncount(self, thread: int) -> None:
+        """Count one transaction of a thread less (the lock is held)."""
+        threads = self._threads
+        if threads[thread] > 1:
+            threads[thread] -= 1
         else:
-            del self._threads[thread]
+            del threads[thread]
             if self._remapping:
                 self._idle.notify_all()
 
-    def _begin_read(self, thread: int) -> lmdb.Transaction:
-        while True:
+    def begin_again(self, thread: int, error: lmdb.Error) -> lmdb.Transaction:
+        """A read transaction after one that failed, counted already."""
+        while isinstance(error, lmdb.MapResizedError):  # another process enlarged the map
+            with self._idle:
+                self._uncount(thread)
+                try:
+                    self._remap(0, self.map_generation, _PATIENCE)
+                finally:
+                    self._threads[thread] = self._threads.get(thread, 0) + 1
             try:
-                return self._handle.begin(buffers=True)
-            except lmdb.MapResizedError:
-                # Another process enlarged the map.
-                with self._idle:
-                    self._count(thread, -1)
-                    try:
-                        self._remap(0, self.map_generation, _PATIENCE)
-                    finally:
-                        self._count(thread, 1)
-            except lmdb.Error:
-                with storage_errors(self.path):
-                    raise
+                return self.handle.begin(buffers=True)
+            except lmdb.Error as another:
+                error = another
+        with storage_errors(self.path):
+            raise error
 
     def _remap(self, map_size: int, generation: int, patience: float | None) -> None:
         """Move the map, once no transaction of this process looks at the old one.
@@ -209,7 +205,7 @@ class Environment:
                     f"process has kept a snapshot open for {patience:g} s; close it first"
                 )
             if self.map_generation == generation:
-                self._handle.set_mapsize(map_size)
+                self.handle.set_mapsize(map_size)
                 self.map_generation += 1
                 self._idle.notify_all()
 
@@ -236,19 +232,19 @@ class Environment:
 
     def map_used(self) -> tuple[int, int]:
         """Bytes of the map that hold or once held data, and bytes reserved."""
-        info = self._handle.info()
-        return (info["last_pgno"] + 1) * self._handle.stat()["psize"], info["map_size"]
+        info = self.handle.info()
+        return (info["last_pgno"] + 1) * self.handle.stat()["psize"], info["map_size"]
 
     def clear_dead_readers(self) -> int:
         """Free the reader slots of processes that are gone; how many there were."""
-        return int(self._handle.reader_check())
+        return int(self.handle.reader_check())
 
     def readers(self) -> list[dict[str, int]]:
         """Processes that have looked at the index and not gone: pid and LMDB transaction.
 
         A transaction of -1 means that the reader holds no snapshot now.
         """
-        rows = str(self._handle.readers()).splitlines()[1:]
+        rows = str(self.handle.readers()).splitlines()[1:]
         fields = [row.split() for row in rows]
         return [
             {"pid": int(f[0]), "transaction": -1 if f[2] == "-" else int(f[2])}
@@ -269,7 +265,7 @@ class Environment:
             if self._users == 0 and not self._threads and not self._closed:
                 self._closed = True
                 _registry.pop(self.file, None)
-                self._handle.close()
+                self.handle.close()
 
     def disown(self) -> None:
         """Let a child process go of its parent's handle (the registry's lock is held).
@@ -284,7 +280,7 @@ class Environment:
                 "open that index. Fork between queries, or open the index in the children only"
             )
         _registry.pop(self.file, None)
-        self._handle.close()
+        self.handle.close()
 
     def share(self) -> Environment:
         """Count one more user (the registry's lock is held)."""
@@ -325,8 +321,8 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
                 map_size=0,  # the size stored in the file
             )  # fmt: skip
             try:
-                _check_size(data, handle)
-                _check_format(directory, handle)
+                check_size(data, handle)
+                check_format(directory, handle)
                 environment = Environment(directory, handle)
             except BaseException as error:
                 handle.close()
@@ -386,73 +382,3 @@ def _file_identity(directory: Path) -> tuple[int, int]:
     """Device and inode of an index's data file."""
     status = (directory / "data.mdb").stat()
     return status.st_dev, status.st_ino
-
-
-def _check_size(data: Path, handle: lmdb.Environment) -> None:
-    """Raise ``CorruptIndexError`` if a file was cut short.
-
-    Reading past its end would be no error that can be caught, but the end of the process.
-    """
-    page = handle.stat()["psize"]
-    expected = (handle.info()["last_pgno"] + 1) * page
-    size = data.stat().st_size
-    if size < expected - _LOOSE_PAGES * page:
-        raise CorruptIndexError(
-            f"{data} was cut short; restore it from a copy or rebuild it",
-            expected=f"{expected} bytes", received=f"{size} bytes",
-        )  # fmt: skip
-
-
-def _check_format(directory: Path, handle: lmdb.Environment) -> None:
-    """Raise unless an index has the current format; its databases depend on that."""
-    meta = handle.open_db(b"meta", create=False)
-    with handle.begin() as transaction:
-        stored = transaction.get(FORMAT_KEY, db=meta)
-    if stored is None or len(stored) != FORMAT.size:
-        raise CorruptIndexError(
-            f"{directory} is not a complete streamlsh index", expected="a format version",
-            received="none",
-        )  # fmt: skip
-    (version,) = FORMAT.unpack(stored)
-    if version > FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{directory} was written by a later version of streamlsh; update streamlsh to read it",
-            expected=f"format {FORMAT_VERSION}", received=f"format {version}",
-        )  # fmt: skip
-    if version < FORMAT_VERSION:
-        raise OlderFormatError(
-            f"{directory} was written by an earlier version of streamlsh; make a copy in the "
-            f"current format: streamlsh upgrade {directory} NEW",
-            expected=f"format {FORMAT_VERSION}", received=f"format {version}",
-        )  # fmt: skip
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn LMDB's and the system's errors into ours, with the next step in the message."""
-    try:
-        yield
-    except lmdb.MapFullError as error:
-        raise MapFullError(
-            f"the memory map of {path} is full; the last commit stands. "
-            "Reopen the writer with a larger map_size"
-        ) from error
-    except (lmdb.LockError, lmdb.ReadersFullError, lmdb.BadRslotError) as error:
-        raise LockConflictError(
-            f"the lock file of {path} cannot be used ({error}). Processes in different PID "
-            "namespaces (containers) need distinct PIDs or a shared PID namespace, and at most "
-            f"{MAX_READERS} threads may read at once"
-        ) from error
-    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError,
-            lmdb.PageNotFoundError) as error:  # fmt: skip
-        raise CorruptIndexError(
-            f"{path} is damaged or no LMDB file", expected="a sound data.mdb", received=str(error)
-        ) from error
-    except lmdb.Error as error:
-        text = str(error)
-        if any(os.strerror(code) in text for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT,
-                                                      errno.EFBIG)):  # fmt: skip
-            raise DiskFullError(
-                f"writing {path} failed ({text}); the last commit stands. Free disk space and go on"
-            ) from error
-        raise StorageError(f"LMDB refused at {path}: {text}") from error

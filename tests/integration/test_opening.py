@@ -14,7 +14,7 @@ import pytest
 
 import streamlsh
 from streamlsh.errors import LockConflictError
-from streamlsh.storage.environment import MAX_READERS
+from streamlsh.storage.failures import MAX_READERS
 from tests.integration.processes import start
 
 DIM = 16
