@@ -125,6 +125,8 @@ def test_a_reader_that_closes_the_pipe_gets_no_traceback(index: Path) -> None:
 def test_an_interrupted_load_says_how_much_is_committed(
     run: Run, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Who starts tests in the background may have told them to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     np.save(tmp_path / "vectors.npy", np.random.default_rng(0).standard_normal((5_000, DIM)))
     _write(tmp_path / "ids.txt", "".join(f"{number}\n" for number in range(5_000)))
     commit = streamlsh.Writer.commit
@@ -144,3 +146,4 @@ def test_an_interrupted_load_says_how_much_is_committed(
     with streamlsh.open(empty) as reader:
         assert len(reader) == 2_000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
