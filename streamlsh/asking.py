@@ -14,24 +14,20 @@ from streamlsh.errors import ItemIdError
 from streamlsh.filtering import Tags, filter_live, parse_filter
 from streamlsh.hits import Hits, Plan
 from streamlsh.kernels.encode import plain_queries
-from streamlsh.kernels.naming import name_hits
 from streamlsh.metrics import as_queries, natural_scores
-from streamlsh.planning import Request, SearchPlan, check_count, plan_search
-from streamlsh.search import MAX_THREADS, Answer, search
+from streamlsh.planning import Request, SearchPlan, check_count, new_search, plan_search
+from streamlsh.search import MAX_THREADS, NONE_EXCLUDED, Answer, answer_all, answer_by_sketches
 from streamlsh.storage.opening import Index
 from streamlsh.storage.schema import ITEM, NO_SLOT
-from streamlsh.updates import PLAIN_SQUARES, check_id, check_vectors
+from streamlsh.updates import check_id, check_vectors
 from streamlsh.view import View
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
-NAME_BYTES = 32
-"""Bytes an id is expected to have; longer ones cost a second try."""
-MOST_PLANS = 256
-"""Plans that are remembered for a commit."""
-NONE_EXCLUDED = np.zeros(0, np.uint32)
+MOST_SEARCHES = 256
+"""Ways to search that are remembered for a commit."""
 
 
 def ask(
@@ -67,19 +63,35 @@ def ask(
     if type(request.k) is not int or not 1 <= request.k <= MAX_K:
         check_count("k", request.k, 1, MAX_K)
     try:
-        plan = view.plans.get((request, allowed))
+        search = view.searches.get((request, allowed))
     except TypeError:  # what cannot be hashed is no number: the planner says so
-        plan = None
-    if plan is None:
+        search = None
+    if search is None:
         plan = plan_search(index.family, view.state.live, allowed, request, view.calibration)
-        if len(view.plans) < MOST_PLANS:
-            view.plans[request, allowed] = plan
+        search = new_search(index.family, plan, request.k, allowed)
+        if len(view.searches) < MOST_SEARCHES:
+            view.searches[request, allowed] = search
     if threads != 1:
         check_count("threads", threads, 1, MAX_THREADS)
+    excluded = NONE_EXCLUDED
+    if type(exclude) is not tuple or exclude:
+        excluded = excluded_slots(index, transaction, exclude)
+    if (
+        search.plan.route != "exact"
+        and isinstance(vectors, np.ndarray)
+        and vectors.dtype == np.float32
+        and vectors.shape == (index.config.dim,)
+    ):
+        # A copy has the one layout that kernels are compiled for.
+        query = np.array(vectors, ndmin=2, order="C")
+        answer = answer_by_sketches(index.family, view, search, live, excluded, query, False)
+        if answer is not None:
+            return _one_hits(index.config, view, search.plan, answer)
     queries, single = read_queries(index.config, vectors)
-    excluded = excluded_slots(index, transaction, exclude)
-    answer = search(index, view, queries, plan, live, allowed, excluded, threads)
-    return _hits(index, view, answer, request.k, plan, single=single)
+    answers = answer_all(index, view, search, live, excluded, queries, threads)
+    if single:
+        return _one_hits(index.config, view, search.plan, answers[0])
+    return _many_hits(index.config, view, search.plan, answers)
 
 
 def no_hits(view: View, reason: str) -> Hits:
@@ -108,7 +120,7 @@ def read_queries(config: IndexConfig, vectors: ArrayLike) -> tuple[F32, bool]:
         rows = vectors[None] if vectors.ndim == 1 else vectors
         if rows.ndim == 2 and rows.shape[1] == config.dim:
             queries = np.empty(rows.shape, np.float32)
-            if plain_queries(rows, config.metric == "cosine", *PLAIN_SQUARES, queries):
+            if plain_queries(rows, config.metric == "cosine", queries):
                 return queries, vectors.ndim == 1
     try:
         single = np.ndim(vectors) == 1
@@ -137,57 +149,46 @@ def excluded_slots(index: Index, transaction: lmdb.Transaction, exclude: Iterabl
         raise ItemIdError(
             "exclude is no list of ids", expected="a list of strings", received="a string"
         )
-    if not exclude and isinstance(exclude, tuple | list | set | frozenset):
-        return NONE_EXCLUDED
     slots = {slot_of(index, transaction, check_id(item_id)) for item_id in exclude} - {None}
     return np.array(sorted(slots), np.uint32)  # type: ignore[type-var]
 
 
+def _one_hits(config: IndexConfig, view: View, plan: SearchPlan, answer: Answer) -> Hits:
+    ids, _, scores, notes = answer
+    ((held, candidates, dropped, probes),) = notes.tolist()
+    values = natural_scores(config.metric, scores[0, :held])
+    return _hits(view, plan, ids, values, candidates, dropped, probes)
+
+
+def _many_hits(config: IndexConfig, view: View, plan: SearchPlan, answers: list[Answer]) -> Hits:
+    ids, values = [], []
+    for answer in answers:
+        held = answer.notes[:, 0]
+        ends = np.cumsum(held).tolist()
+        ids += [answer.ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        scores = answer.scores
+        if config.metric == "euclidean":  # what does not count may be no number
+            scores = np.where(np.arange(scores.shape[1]) < held[:, None], scores, np.float32(0.0))
+        rows = natural_scores(config.metric, scores)
+        values += [row[:count] for row, count in zip(rows, held.tolist(), strict=True)]
+    notes = np.concatenate([answer.notes for answer in answers])
+    means = (notes[:, 1:].sum(axis=0) / max(len(notes), 1)).tolist()
+    return _hits(view, plan, ids, values, *means)
+
+
 def _hits(
-    index: Index, view: View, answer: Answer, k: int, plan: SearchPlan, *, single: bool
+    view: View,
+    plan: SearchPlan,
+    ids: Any,
+    scores: Any,
+    candidates: float,
+    dropped: float,
+    probes: float,
 ) -> Hits:
-    slots, scores, notes, _ = answer
-    rows = max(len(slots), 1)
-    names = _names(view, slots, scores, notes, k)
-    metric = index.config.metric
-    live = view.state.live
-    if single:
-        ((held, candidates, dropped, probes),) = notes.tolist()
-        ids: Any = names
-        values: Any = natural_scores(metric, scores[0, :held])
-    else:
-        ids, values, first = [], [], 0
-        for row, held in enumerate(notes[:, 0].tolist()):
-            ids.append(names[first : first + held])
-            values.append(natural_scores(metric, scores[row, :held]))
-            first += held
-        candidates, dropped, probes = (notes[:, 1:].sum(axis=0) / rows).tolist()
-    share = min(1.0, candidates / live) if live else 0.0
+    state = view.state
+    share = min(1.0, candidates / state.live) if state.live else 0.0
     # A dictionary of its own: unlike the view's, it can be pickled.
     return Hits(
-        ids, values, view.state.commit, dict(view.positions),
-        Plan(
-            plan.route, probes, candidates, share, dropped, plan.recall, plan.reason
-        ),
+        ids, scores, state.commit, dict(view.positions),
+        Plan(plan.route, probes, candidates, share, dropped, plan.recall, plan.reason),
     )  # fmt: skip
-
-
-def _names(view: View, slots: U32, scores: F32, notes: I64, k: int) -> list[str]:
-    """The ids of all hits, query after query; ``notes`` says how many of each."""
-    most = len(slots) * min(k, slots.shape[1])
-    ends = np.empty(most, np.int64)
-    text = np.empty(most * NAME_BYTES, np.uint8)
-    size = name_hits(view.where, slots, scores, notes, k, text, ends)
-    if size > len(text):
-        text = np.empty(size, np.uint8)
-        name_hits(view.where, slots, scores, notes, k, text, ends)
-    stops = ends.tolist()
-    if len(slots) > 1:
-        del stops[int(notes[:, 0].sum()) :]
-    elif len(slots):
-        del stops[int(notes[0, 0]) :]
-    content = text.tobytes()[:size]
-    joined = content.decode()
-    if len(joined) == size:  # one byte a character
-        return [joined[a:b] for a, b in zip([0, *stops], stops, strict=False)]
-    return [content[a:b].decode() for a, b in zip([0, *stops], stops, strict=False)]

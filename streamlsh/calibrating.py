@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from streamlsh.calibration import Calibration, Setting
 from streamlsh.errors import SampleError
 from streamlsh.metrics import as_queries
-from streamlsh.planning import SearchPlan, exact_count
-from streamlsh.search import search
+from streamlsh.planning import SearchPlan, exact_count, new_search
+from streamlsh.search import NONE_EXCLUDED, answer_all
 from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.opening import Index, open_index, read_held_out
 from streamlsh.storage.rows import STRIP_SHIFT
@@ -334,23 +334,26 @@ class _Runs:
             "tables" if probes else "scan", probes, reach, 1, rerank, exact_count(k, rerank) + 1,
             k + 1, None, "calibration",
         )  # fmt: skip
+        search = new_search(self._index.family, plan, k + 1, self._view.state.live)
         queries = self._queries[:count]
         begun = time.perf_counter()
-        answer = search(
-            self._index, self._view, queries, plan, self._view.live, self._view.state.live,
-            np.zeros(0, np.uint32), 1,
-        )  # fmt: skip
+        answers = answer_all(
+            self._index, self._view, search, self._view.live, NONE_EXCLUDED, queries, 1
+        )
         seconds = (time.perf_counter() - begun) / count
+        slots, scores_of, notes = (
+            np.concatenate(parts) for parts in list(zip(*answers, strict=True))[1:]
+        )
         found = 0
         for row in range(count):
-            held = answer.notes[row, 0]
-            scores = answer.scores[row, :held][answer.slots[row, :held] != self._own[row]][:k]
+            held = notes[row, 0]
+            scores = scores_of[row, :held][slots[row, :held] != self._own[row]][:k]
             if self._index.config.metric == "euclidean":
                 scores = np.float32(0.5) * (scores + queries[row] @ queries[row])
             least = self._truth[row, k - 1]
             # What ties with the last true neighbour is as good; sums differ in their last bits.
             found += int((scores >= least - TIES * max(1.0, abs(least))).sum())
-        entries = float(answer.notes[:, 1].mean())
+        entries = float(notes[:, 1].mean())
         return Setting(probes, reach, rerank, float(found) / (k * count), entries), seconds
 
 

@@ -65,6 +65,50 @@ class SearchPlan:
     reason: str
 
 
+class Search(NamedTuple):
+    """How to search, down to the numbers that kernels take; made once for many queries.
+
+    Attributes:
+        plan: what the planner decided.
+        k: hits wanted.
+        entries: how many entries of a query to keep by their sketches.
+        wanted: how many items a query must find, or look at everything.
+        numbers: those of ``find_hits``, from ``probes`` to ``k``.
+    """
+
+    plan: SearchPlan
+    k: int
+    entries: int
+    wanted: int
+    numbers: tuple[int, float, int, int, int, int, int, int]
+
+
+def new_search(family: Family, plan: SearchPlan, k: int, allowed: int) -> Search:
+    """The search that a plan comes to.
+
+    Args:
+        family: the index's family.
+        plan: what the planner decided.
+        k: hits wanted.
+        allowed: how many slots may be returned.
+    """
+    # An item has the same sketch in every table, so it may come up that often among the best; in
+    # several buckets of one table it has different ones, and only enough items must be left.
+    tables = 1 if plan.route == "scan" else family.tables
+    entries = max(plan.rerank * tables, plan.exact * family.assignments)
+    # Excluded items need not pass the filter, so their number says nothing of what is left; who
+    # wants more than there is has looked at everything.
+    wanted = min(plan.wanted, allowed)
+    columns, reach, last = family.columns(plan.probes), plan.reach, -1
+    if plan.route == "scan":
+        if family.last_of_first is None:
+            columns = family.columns(family.most_probes)
+        else:
+            columns, reach, last = 1, 0.0, family.last_of_first
+    numbers = (columns, reach, last, plan.copies, plan.rerank, entries, wanted, k)
+    return Search(plan, k, entries, wanted, numbers)
+
+
 def is_count(value: object, low: int, high: int) -> bool:
     """Whether ``value`` is an integer in the range."""
     return (

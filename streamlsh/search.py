@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.families.base import Probed
+from streamlsh.families.base import Family, Probed
 from streamlsh.kernels.answer import answer_queries
+from streamlsh.kernels.asking import find_hits
+from streamlsh.kernels.naming import name_hits
 from streamlsh.kernels.rerank import scan_rows
-from streamlsh.planning import SearchPlan
+from streamlsh.planning import Search
 from streamlsh.storage.opening import Index
 from streamlsh.view import View
 
@@ -25,132 +27,187 @@ WIDEN = 4
 MAX_THREADS = 256
 TOGETHER = 64
 """Queries that go through the kernels in one call: what lies between stays in the cache."""
+NAME_BYTES = 48
+"""Bytes an id is expected to have; longer ones cost a second try."""
+
+
+NONE_EXCLUDED = np.zeros(0, np.uint32)
 
 
 class Answer(NamedTuple):
-    """Neighbours of many queries, by slot.
+    """Neighbours of some queries.
 
     Attributes:
-        slots: (n, exact) uint32, best first; only the first ``notes[:, 0]`` count.
-        scores: (n, exact) float32 exact scores, higher being nearer.
+        ids: of all hits, query after query, each query's best first.
+        slots: (n, exact) uint32 theirs.
+        scores: (n, exact) float32 exact scores, higher being nearer; of each row only the first
+            ``notes[:, 0]`` count.
         notes: (n, 4) int64: hits, entries or rows scored, candidates dropped in ties, and
             buckets looked into.
-        fewest: the smallest number of hits of a query.
     """
 
+    ids: list[str]
     slots: U32
     scores: F32
     notes: I64
-    fewest: int
 
 
-def search(
+def answer_all(
     index: Index,
     view: View,
-    queries: F32,
-    plan: SearchPlan,
+    search: Search,
     live: I64,
-    allowed: int,
     excluded: U32,
+    queries: F32,
     threads: int,
-) -> Answer:
-    """Search for the neighbours of queries, the way the planner chose.
+) -> list[Answer]:
+    """Answer queries a few at a time.
 
     Args:
         index: the open index.
         view: of the commit to search.
-        queries: (n, dim) as the metric wants them.
-        plan: how.
+        search: how.
         live: addresses of the bitmap's pages of slots that may be returned.
-        allowed: how many slots may be returned.
         excluded: sorted slots that may not, though the bitmap says so.
-        threads: how many threads may work on a batch.
+        queries: (n, dim) as the metric wants them, contiguous.
+        threads: how many threads may work on them.
+
+    Returns:
+        Answers to the first, the next ... queries.
     """
-    # Excluded items need not pass the filter, so their number says nothing of what is left; who
-    # wants more than there is has looked at everything.
-    wanted = min(plan.wanted, allowed)
-    if len(queries) <= TOGETHER:
-        return _answer(index, view, queries, plan, live, wanted, excluded)
 
     def answer(part: F32) -> Answer:
-        return _answer(index, view, part, plan, live, wanted, excluded)
+        return _answer(index.family, view, search, live, excluded, part)
 
+    if len(queries) <= TOGETHER:
+        return [answer(queries)]
     parts = [queries[start : start + TOGETHER] for start in range(0, len(queries), TOGETHER)]
     if threads == 1:
-        return _joined([answer(part) for part in parts])
+        return [answer(part) for part in parts]
     # The kernels let go of the interpreter.
     with ThreadPoolExecutor(threads) as pool:
-        return _joined(list(pool.map(answer, parts)))
+        return list(pool.map(answer, parts))
+
+
+def answer_by_sketches(
+    family: Family,
+    view: View,
+    search: Search,
+    live: I64,
+    excluded: U32,
+    queries: F32,
+    checked: bool,
+) -> Answer | None:
+    """Answer queries in one call of a kernel; the arguments are as in ``answer_all``.
+
+    Args:
+        family: the index's family.
+        view: see there.
+        search: see there; of tables, or of all sketches.
+        live: see there.
+        excluded: see there.
+        queries: (n, dim) float32, contiguous.
+        checked: whether they are as the metric wants them; or else it is done on the way.
+
+    Returns:
+        ``None`` if that is not enough: a query needs a closer look, or a wider one.
+    """
+    plan, k = search.plan, search.k
+    count = len(queries)
+    slots = np.empty((count, plan.exact), np.uint32)
+    scores = np.empty((count, plan.exact), np.float32)
+    notes = np.empty((count, 4), np.int64)
+    text = np.empty(count * k * NAME_BYTES, np.uint8)
+    size = find_hits(
+        family.frozen, view.where, live, excluded, queries, checked, *search.numbers, slots,
+        scores, notes, text,
+    )  # fmt: skip
+    if size < 0:
+        return None
+    if size <= len(text):
+        ids = text[:size].tobytes().decode().split("\0")
+        ids.pop()  # nothing follows the last zero
+        if len(ids) == (notes[0, 0] if count == 1 else notes[:, 0].sum()):
+            return Answer(ids, slots, scores, notes)
+    # Ids are longer than expected, or have zeros of their own.
+    return _named(view, k, slots, scores, notes, size)
 
 
 def _answer(
-    index: Index, view: View, queries: F32, plan: SearchPlan, live: I64, wanted: int, excluded: U32
+    family: Family, view: View, search: Search, live: I64, excluded: U32, queries: F32
 ) -> Answer:
-    """The answer to a few queries; wider where fewer than ``wanted`` items were found."""
-    family = index.family
-    if plan.route == "exact":
-        return _exact_search(view, queries, plan.exact, live, excluded)
-    if plan.route == "scan":
-        probed = family.first_table(queries)
-        return _search_buckets(index, view, queries, probed, plan, live, excluded)
-    probed = family.probe(queries, plan.probes, plan.reach)
-    found = _search_buckets(index, view, queries, probed, plan, live, excluded)
-    count = plan.probes
-    while found.fewest < wanted and count < family.most_probes:
-        short = np.flatnonzero(found.notes[:, 0] < wanted)
+    if search.plan.route == "exact":
+        found = _exact_search(view, search, live, excluded, queries)
+    else:
+        answer = answer_by_sketches(family, view, search, live, excluded, queries, True)
+        if answer is not None:
+            return answer
+        found = _widened(family, view, search, live, excluded, queries)
+    return _named(view, search.k, *found)
+
+
+def _widened(
+    family: Family, view: View, search: Search, live: I64, excluded: U32, queries: F32
+) -> tuple[U32, F32, I64]:
+    """Look into more and more buckets for queries that find fewer items than they must."""
+    count = search.plan.probes
+    probed = family.probe(queries, count, search.plan.reach)
+    slots, scores, notes = _search_buckets(view, search, live, excluded, queries, probed)
+    while count < family.most_probes:
+        short = np.flatnonzero(notes[:, 0] < search.wanted)
+        if not len(short):
+            break
         count = min(count * WIDEN, family.most_probes)
         rows = np.ascontiguousarray(queries[short])
         if count < family.most_probes:
             probed = family.probe(rows, count, math.inf)
         else:
             probed = family.first_table(rows)
-        more = _search_buckets(index, view, rows, probed, plan, live, excluded)
-        found.slots[short], found.scores[short] = more.slots, more.scores
-        found.notes[short] = more.notes
-        found = found._replace(fewest=int(found.notes[:, 0].min()))
-    return found
+        wider = _search_buckets(view, search, live, excluded, rows, probed)
+        slots[short], scores[short], notes[short] = wider
+    return slots, scores, notes
 
 
 def _search_buckets(
-    index: Index,
-    view: View,
-    queries: F32,
-    probed: Probed,
-    plan: SearchPlan,
-    live: I64,
-    excluded: U32,
-) -> Answer:
-    family = index.family
-    # An item has the same sketch in every table, so it may come up that often among the best; in
-    # several buckets of one table it has different ones, and only enough items must be left.
-    tables = 1 if plan.route == "scan" else family.tables
-    entries = max(plan.rerank * tables, plan.exact * family.assignments)
-    count = len(queries)
-    slots = np.empty((count, plan.exact), np.uint32)
-    scores = np.empty((count, plan.exact), np.float32)
-    notes = np.empty((count, 4), np.int64)
-    fewest = answer_queries(
-        view.where, live, excluded, queries, probed.planes, probed.deltas, probed.buckets,
-        probed.bases, probed.counts, plan.copies, plan.rerank, entries, slots, scores, notes,
+    view: View, search: Search, live: I64, excluded: U32, queries: F32, probed: Probed
+) -> tuple[U32, F32, I64]:
+    plan = search.plan
+    slots = np.empty((len(queries), plan.exact), np.uint32)
+    scores = np.empty((len(queries), plan.exact), np.float32)
+    notes = np.empty((len(queries), 4), np.int64)
+    answer_queries(
+        view.where, live, excluded, queries, *probed, plan.copies, plan.rerank, search.entries,
+        slots, scores, notes,
     )  # fmt: skip
-    return Answer(slots, scores, notes, fewest)
+    return slots, scores, notes
 
 
-def _exact_search(view: View, queries: F32, count: int, live: I64, excluded: U32) -> Answer:
-    """The ``count`` nearest rows to each query, by a scan of every vector."""
+def _exact_search(
+    view: View, search: Search, live: I64, excluded: U32, queries: F32
+) -> tuple[U32, F32, I64]:
+    """The nearest rows to each query, by a scan of every vector."""
+    count = search.plan.exact
     slots = np.empty((len(queries), 2 * count), np.uint32)
     scores = np.empty((len(queries), 2 * count), np.float32)
     notes = np.zeros((len(queries), 4), np.int64)
     notes[:, 1] = view.state.live
     for row, query in enumerate(queries):
         notes[row, 0] = scan_rows(view.where, query, count, live, excluded, slots[row], scores[row])
-    return Answer(slots[:, :count], scores[:, :count], notes, 0)
+    return np.ascontiguousarray(slots[:, :count]), np.ascontiguousarray(scores[:, :count]), notes
 
 
-def _joined(answers: list[Answer]) -> Answer:
-    return Answer(
-        np.concatenate([answer.slots for answer in answers]),
-        np.concatenate([answer.scores for answer in answers]),
-        np.concatenate([answer.notes for answer in answers]),
-        min(answer.fewest for answer in answers),
-    )
+def _named(
+    view: View, k: int, slots: U32, scores: F32, notes: I64, size: int | None = None
+) -> Answer:
+    """With the ids of the hits; ``size`` is what ``name_hits`` gave, if it was asked before."""
+    most = len(slots) * k
+    ends = np.empty(most, np.int64)
+    text = np.empty(most * NAME_BYTES if size is None else size, np.uint8)
+    size = name_hits(view.where, slots, scores, notes, k, text, ends)
+    if size > len(text):
+        return _named(view, k, slots, scores, notes, size)
+    stops = ends[: int(notes[:, 0].sum())].tolist()
+    content = text[:size].tobytes()
+    starts = [0, *(stop + 1 for stop in stops)]
+    ids = [content[start:stop].decode() for start, stop in zip(starts, stops, strict=False)]
+    return Answer(ids, slots, scores, notes)

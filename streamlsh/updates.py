@@ -34,11 +34,9 @@ from streamlsh.errors import (
     VersionError,
     ZeroVectorError,
 )
+from streamlsh.kernels.encode import PLAIN_SQUARES
 
 F32 = NDArray[np.float32]
-
-PLAIN_SQUARES = (1e-30, 1e30)
-"""Squared lengths between these are right to some digits in float32, and within every limit."""
 
 _NO_TAGS = b"\x92\x90"
 """How extras without tags begin: a list of two, the first an empty list."""

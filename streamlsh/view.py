@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import GROUP_ENTRIES, blocks_per_chunk
+from streamlsh.buckets.layout import GROUP_ENTRIES, blocks_per_chunk, sort_groups
 from streamlsh.calibration import Calibration
 from streamlsh.config import METRICS
 from streamlsh.kernels import where as places
-from streamlsh.planning import Request, SearchPlan
+from streamlsh.planning import Request, Search
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT
@@ -45,7 +46,7 @@ class View:
         where: everything a kernel must know; see ``streamlsh.kernels.where``.
         tables: what ``where`` holds the addresses of, kept alive.
         calibration: what was measured of the index, if it was.
-        plans: how to search, by what was asked for and how many items a filter lets pass.
+        searches: how to search, by what was asked for and how many items a filter lets pass.
         positions: the source positions that the commit reflects, by (stream, partition).
         parts: for each segment number the addresses of its parts, the directory first.
     """
@@ -57,9 +58,9 @@ class View:
     names: I64
     live: I64
     where: I64
-    tables: tuple[I64, ...]
+    tables: tuple[NDArray[Any], ...]
     calibration: Calibration | None
-    plans: dict[tuple[Request, int], SearchPlan]
+    searches: dict[tuple[Request, int], Search]
     positions: Mapping[tuple[str, int], Position]
     parts: dict[int, I64]
 
@@ -123,15 +124,22 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         chunk += segment.chunks
     strips = addresses("strips", map(number_key, range(first_strip, strip_end)))
     name_strips = addresses("name_strips", map(number_key, range(first_strip, strip_end)))
-    tail = addresses("tail", map(number_key, range(groups)))
+    tail_buckets, tail_places = sort_groups(
+        [
+            fetch(transaction, environment.database("tail"), number_key(group))
+            for group in range(groups)
+        ],
+        state.tail_entries,
+    )
     chunks = np.concatenate([nothing, *(part[1:] for part in parts.values())])
     where = np.zeros(places.SIZE, np.int64)
     for place, value in (
         (places.SEGMENTS, address_of(segments)), (places.SEGMENT_COUNT, len(segments)),
         (places.CHUNKS, address_of(chunks)), (places.CHUNK_COUNT, len(chunks)),
         (places.BLOCKS_PER_CHUNK, blocks_per_chunk(layout.chunk_bytes)),
-        (places.TAIL, address_of(tail)), (places.TAIL_ENTRIES, state.tail_entries),
-        (places.ENTRIES_PER_GROUP, GROUP_ENTRIES), (places.BUCKETS, index.family.buckets),
+        (places.TAIL_BUCKETS, address_of(tail_buckets)),
+        (places.TAIL_ENTRIES, state.tail_entries),
+        (places.TAIL_PLACES, address_of(tail_places)), (places.BUCKETS, index.family.buckets),
         (places.BLOCKS, address_of(rows_at)), (places.BLOCK_COUNT, len(rows_at)),
         (places.NAMES, address_of(names_at)), (places.NAME_STRIPS, address_of(name_strips)),
         (places.STRIPS, address_of(strips)), (places.STRIP_COUNT, len(strips)),
@@ -149,7 +157,7 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         names_at,
         live,
         where,
-        (segments, chunks, tail, strips, name_strips),
+        (segments, chunks, tail_buckets, tail_places, strips, name_strips),
         read_calibration(transaction, environment.database("meta")),
         {},
         MappingProxyType(read_positions(transaction, environment)),

@@ -29,6 +29,9 @@ GROUP_BYTES = PAD + GROUP_ENTRIES // LANES * BLOCK.itemsize + 4 * GROUP_ENTRIES
 """Size of a tail group's value: entry blocks, then the entries' buckets."""
 
 
+I64 = NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Entries:
     """Bucket entries as parallel arrays of one length.
@@ -119,6 +122,28 @@ def unpack_group(value: memoryview, count: int) -> Entries:
     """The first ``count`` entries of a stored tail group, copied."""
     blocks, buckets = _group_parts(np.frombuffer(value, np.uint8))
     return unpack_entries(blocks, buckets[:count])
+
+
+def sort_groups(groups: list[memoryview], count: int) -> tuple[NDArray[np.uint32], I64]:
+    """A directory of the tail, for queries: its entries by bucket.
+
+    Args:
+        groups: the stored values of all groups, where they are in memory.
+        count: entries in them.
+
+    Returns:
+        (count,) the entries' buckets in rising order; and (count,) where each entry is: the
+        address of its block, a multiple of ``LANES``, plus its lane.
+    """
+    if not groups:
+        return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+    parts = [_group_parts(np.frombuffer(value, np.uint8)) for value in groups]
+    buckets = np.concatenate([part[1] for part in parts])[:count]
+    entries = np.arange(GROUP_ENTRIES)
+    inside = entries // LANES * BLOCK.itemsize + entries % LANES
+    firsts = np.array([part[0].ctypes.data for part in parts], np.int64)
+    order = np.argsort(buckets)
+    return buckets[order], (firsts[:, None] + inside).ravel()[order]
 
 
 def _group_parts(value: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.uint32]]:

@@ -1,7 +1,8 @@
 """The tail: the latest entries, not yet in a segment, in the order they came.
 
-Entries in the tail are scanned one by one and count only if their bucket is probed, exactly as
-if they stood in a segment. So an answer does not depend on how far the tail has got.
+Entries in the tail count only if their bucket is probed, exactly as if they stood in a segment.
+So an answer does not depend on how far the tail has got. Readers sort them by bucket once a
+commit.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS, Entries
+from streamlsh.kernels.asking import probe_buckets
+from streamlsh.kernels.frozen import pack
 
 F32 = NDArray[np.float32]
 
@@ -144,6 +146,9 @@ class Family(ABC):
         default_probes: buckets a query probes unless told otherwise.
         scan_below: up to so many items, a scan of all sketches is as fast as probing for the
             same recall, and misses less.
+        frozen: what kernels need to know; see ``streamlsh.kernels.frozen``.
+        last_of_first: the last bucket of the first table, if all of its buckets share one base, of
+            zero; ``None`` where each has its own: there is then one table only.
         overflow: number of the bucket of items outside the range that the family was made for,
             which every query probes; ``None`` if there is no such bucket.
     """
@@ -159,6 +164,8 @@ class Family(ABC):
     most_probes: int
     default_probes: int
     scan_below: int
+    frozen: NDArray[np.int64]
+    last_of_first: int | None = None
     overflow: int | None = None
 
     @classmethod
@@ -200,7 +207,10 @@ class Family(ABC):
     def encode(self, vectors: F32) -> Encoded:
         """Buckets and sketches of (n, dim) vectors, the same bits alone or in any batch."""
 
-    @abstractmethod
+    def _freeze(self, kind: int, *values: NDArray[Any] | float) -> None:
+        """Tell kernels what they need to know; see ``streamlsh.kernels.frozen``."""
+        self.frozen, self._kept = pack(kind, values)
+
     def probe(self, queries: F32, most: int, reach: float) -> Probed:
         """Hash queries and find the buckets most likely to hold their neighbours.
 
@@ -210,12 +220,21 @@ class Family(ABC):
             reach: buckets are left out that are less promising than a query's best by more than
                 this, in the family's own measure; infinity for no such limit.
         """
+        probed = Probed.empty(len(queries), self.columns(most))
+        probe_buckets(self.frozen, queries, reach, *probed)
+        return probed
+
+    def columns(self, most: int) -> int:
+        """How many buckets a query probes at most, the one of overflow included."""
+        return min(most, self.most_probes) + (self.overflow is not None)
 
     def ways(self) -> list[tuple[int, float]]:
         """Ways to probe worth measuring, from narrow to wide: arguments of ``probe``."""
         within = {min(1 << power, self.most_probes) for power in range(21)}
         return [(count, math.inf) for count in sorted(within)]
 
-    @abstractmethod
     def first_table(self, queries: F32) -> Probed:
         """Hash queries, with all buckets of the first table: they hold every item."""
+        if self.last_of_first is None:
+            return self.probe(queries, self.most_probes, math.inf)
+        return self.probe(queries, 1, 0.0).up_to(self.last_of_first)

@@ -8,7 +8,8 @@ that there may be more axes than coordinates. Each of the ``tables`` tables has 
 (Andoni et al. join several codes of fewer axes into a table's key. One code of many axes needed
 two thirds of the candidates on sentence embeddings, and is probed without a heap.)
 
-Probing: the axes nearest to the query, of all tables in one order.
+Probing: the axes nearest to the query, of all tables in one order; reach is a difference of
+products with unit axes.
 
 With a sample the vectors are centred on its mean first. Embeddings tend to crowd together, and
 about their own centre they are told apart better. Nothing else is taken from the sample, and
@@ -27,13 +28,14 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError
-from streamlsh.families.base import F32, Encoded, Family, Probed, single_sketch
+from streamlsh.families.base import F32, Encoded, Family, single_sketch
 from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_signs, rotated_width
-from streamlsh.kernels.axes import encode_by_axes, probe_axes
+from streamlsh.kernels.axes import encode_by_axes
+from streamlsh.kernels.frozen import AXES
 
-DEFAULT_AXES = 2048
-DEFAULT_TABLES = 4
+DEFAULT_AXES = 1024
+DEFAULT_TABLES = 2
 DEFAULT_PROBES = 500
 SCAN_BELOW = 50_000
 MAX_AXES = 1 << 14
@@ -63,6 +65,8 @@ class CrossPolytope(Family):
         self.scan_below = SCAN_BELOW
         self._centre = centre
         self._signs = signs
+        self.last_of_first = 2 * self._axes - 1
+        self._freeze(AXES, centre, self.dim, signs, *signs.shape)
 
     @classmethod
     def fit(
@@ -113,17 +117,3 @@ class CrossPolytope(Family):
             buckets, bits, f, a,
         )  # fmt: skip
         return single_sketch(buckets, bits, f, a)
-
-    def probe(self, queries: F32, most: int, reach: float) -> Probed:
-        """One order over all tables; ``reach`` is a difference of products with unit axes."""
-        probed = Probed.empty(len(queries), min(most, self.most_probes))
-        probe_axes(
-            queries, self._centre, self._signs, reach, probed.planes, probed.deltas,
-            probed.buckets, probed.counts,
-        )  # fmt: skip
-        probed.bases[:] = 0.0
-        return probed
-
-    def first_table(self, queries: F32) -> Probed:
-        """Every code of table 0."""
-        return self.probe(queries, 1, 0.0).up_to(2 * self._axes - 1)

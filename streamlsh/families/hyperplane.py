@@ -6,6 +6,8 @@ with probability 1 - t / pi. The key of a table joins ``bits`` of them (AND); th
 far as the dimension allows, which makes them slightly better than independent ones (Ji et al.
 2012).
 
+Probing: one heap over all tables, by the squared margins of the flipped bits.
+
 All columns of the frame also give the sketch: the signs of an item's projections are the hash
 bits and the sketch at once. Every bucket's centre is zero, so an item has one sketch.
 """
@@ -18,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
-from streamlsh.families.base import F32, Encoded, Family, Probed, single_sketch
+from streamlsh.families.base import F32, Encoded, Family, single_sketch
 from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_frame
 from streamlsh.kernels.encode import encode_by_signs
-from streamlsh.kernels.probes import probe_signs
+from streamlsh.kernels.frozen import SIGNS
 from streamlsh.kernels.tiles import quantise_points, tile_columns, tile_points
 
 DEFAULT_BITS = 12
@@ -62,8 +64,11 @@ class Hyperplane(Family):
         self._frame = frame
         self._tiles = tile_columns(frame)
         self._offset = np.zeros(WIDTH, np.float32)
-        columns, self._scales, self._excess = quantise_points(np.ascontiguousarray(frame.T))
-        self._bytes = tile_points(columns)
+        columns, units, excess = quantise_points(np.ascontiguousarray(frame.T))
+        self.last_of_first = (1 << self._bits) - 1
+        self._freeze(
+            SIGNS, tile_points(columns), units, excess, self._offset, WIDTH, self.dim, tables, bits
+        )
 
     @classmethod
     def fit(
@@ -102,17 +107,3 @@ class Hyperplane(Family):
         a = np.empty(n, np.float32)
         encode_by_signs(unit, self._tiles, self._offset, self._bits, buckets, bits, f, a)
         return single_sketch(buckets, bits, f, a)
-
-    def probe(self, queries: F32, most: int, reach: float) -> Probed:
-        """One heap over all tables, by the squared margins of the flipped bits."""
-        probed = Probed.empty(len(queries), min(most, self.buckets))
-        probe_signs(
-            queries, self._bytes, self._scales, self._excess, self._offset, self.tables,
-            self._bits, reach, probed.planes, probed.deltas, probed.buckets, probed.counts,
-        )  # fmt: skip
-        probed.bases[:] = 0.0
-        return probed
-
-    def first_table(self, queries: F32) -> Probed:
-        """Every key of table 0."""
-        return self.probe(queries, 1, 0.0).up_to((1 << self._bits) - 1)

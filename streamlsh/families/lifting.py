@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.families.spread import OUTLYING, centre_and_scale
-from streamlsh.kernels.lifting import OUTSIDE, centre_rows, lift_queries, lift_rows
+from streamlsh.kernels.lifting import OUTSIDE, centre_rows, lift_rows
 
 F32 = NDArray[np.float32]
 
@@ -79,18 +79,18 @@ class Lift:
         self.metric = metric
         self.dim = dim
         self.weights = bounds / bounds[-1]
-        self._mean = mean
-        self._scale = scale
+        self.mean = mean
+        self.scale = scale
         self._bounds = bounds
 
     def parameters(self) -> dict[str, Any]:
         """The scale, where it is one."""
-        return {"scale": self._scale} if self.metric == "euclidean" else {}
+        return {"scale": self.scale} if self.metric == "euclidean" else {}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Mean or bounds, where there are."""
         if self.metric == "euclidean":
-            return {"mean": self._mean}
+            return {"mean": self.mean}
         return {"bounds": self._bounds} if self.metric == "inner_product" else {}
 
     def items(self, vectors: F32) -> Lifted:
@@ -102,26 +102,13 @@ class Lift:
             return Lifted(vectors, weights, penalties, None)
         if self.metric == "euclidean":
             points = np.empty((n, self.dim), np.float32)
-            centre_rows(vectors, self._mean, self._scale, False, points, penalties)
+            centre_rows(vectors, self.mean, self.scale, points, penalties)
             bands = np.where(penalties > 0.5 * OUTLYING**2, OUTSIDE, 0)
         else:
             points = np.empty((n, self.dim + 1), np.float32)
             bands = np.empty(n, np.int64)
             lift_rows(vectors, self._bounds, points, weights, bands)
         return Lifted(points, weights, penalties, bands if bands.any() else None)
-
-    def queries(self, vectors: F32) -> F32:
-        """(n, dim) contiguous queries as points."""
-        if self.metric == "cosine":
-            return vectors
-        n = len(vectors)
-        if self.metric == "euclidean":
-            points = np.empty((n, self.dim), np.float32)
-            centre_rows(vectors, self._mean, self._scale, True, points, np.empty(n, np.float32))
-        else:
-            points = np.empty((n, self.dim + 1), np.float32)
-            lift_queries(vectors, points)
-        return points
 
 
 def trained_lift(metric: str, sample: F32) -> Lift:

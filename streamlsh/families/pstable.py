@@ -10,7 +10,8 @@ a table that is Spark's ``BucketedRandomProjectionLSH``: the same floor of the s
 float64. ``hash_values`` gives the integers themselves.
 
 Probing: query-directed (Lv, Josephson, Wang, Charikar, Li 2007), by the squared ways to the
-borders that are crossed, one heap over all tables.
+borders that are crossed, one heap over all tables; reach is the largest sum, in squared bucket
+lengths.
 
 w is ``bucket_length``; without it, twice the median distance of the sample's rows to their
 nearest neighbour in it (among 2,000 of them), so that a query and its neighbours fall into one
@@ -29,11 +30,12 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError
-from streamlsh.families.base import F32, Encoded, Family, Probed, single_sketch
+from streamlsh.families.base import F32, Encoded, Family, single_sketch
 from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_signs, rotated_width
 from streamlsh.families.spread import centre_and_scale
-from streamlsh.kernels.floors import encode_by_floors, hash_points, probe_floors
+from streamlsh.kernels.floors import encode_by_floors, hash_points
+from streamlsh.kernels.frozen import FLOORS
 
 DEFAULT_HASHES = 10
 DEFAULT_TABLES = 4
@@ -95,6 +97,11 @@ class PStable(Family):
         self._centre = centre
         self._scale = scale
         self._signs = signs
+        self.last_of_first = (1 << self._bits) - 1
+        self._freeze(
+            FLOORS, self._columns, offsets, len(vectors), self.dim, float(bucket_length), tables,
+            self._bits, centre, float(scale), signs, len(signs),
+        )  # fmt: skip
 
     @classmethod
     def fit(
@@ -173,21 +180,6 @@ class PStable(Family):
             bits, f, a,
         )  # fmt: skip
         return single_sketch(buckets, bits, f, a)
-
-    def probe(self, queries: F32, most: int, reach: float) -> Probed:
-        """One heap over all tables; ``reach`` is the largest cost, in squared bucket lengths."""
-        probed = Probed.empty(len(queries), min(most, self.most_probes))
-        probe_floors(
-            queries, self._columns, self._offsets, self.bucket_length, self.tables, self._bits,
-            self._centre, self._scale, self._signs, reach, probed.planes, probed.deltas,
-            probed.buckets, probed.counts,
-        )  # fmt: skip
-        probed.bases[:] = 0.0
-        return probed
-
-    def first_table(self, queries: F32) -> Probed:
-        """Every bucket of table 0."""
-        return self.probe(queries, 1, 0.0).up_to((1 << self._bits) - 1)
 
 
 def _bucket_length(wanted: object, sample: F32 | None, rng: np.random.Generator) -> float:

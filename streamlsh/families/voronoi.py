@@ -19,7 +19,6 @@ Under the last two, items outside the sample's range go to one bucket beside the
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
@@ -27,16 +26,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
+from streamlsh.config import METRICS
 from streamlsh.errors import FamilyParameterError, SampleError
-from streamlsh.families.base import F32, Encoded, Family, Probed, to_half
+from streamlsh.families.base import F32, Encoded, Family, to_half
 from streamlsh.families.cells import Cells
 from streamlsh.families.kmeans import train_centres
 from streamlsh.families.lifting import Lift, Lifted, restored_lift, trained_lift
 from streamlsh.families.parameters import check_names
 from streamlsh.families.rotation import random_frame
-from streamlsh.kernels.cells import probe_cells
 from streamlsh.kernels.encode import sign_sketches, square_rows
-from streamlsh.kernels.tiles import project_rows, quantise_points, tile_columns, tile_points
+from streamlsh.kernels.frozen import CELLS
+from streamlsh.kernels.tiles import (
+    project_rows,
+    quantise_points,
+    quantise_to_nibbles,
+    tile_columns,
+    tile_nibbles,
+    tile_points,
+)
 
 WIDTH = 64 * WORDS
 HEAD = 128
@@ -101,28 +108,32 @@ class Voronoi(Family):
         self._spread = spread
         self._first_cells = first_cells
         self._tail_weight = tail_weight
-        columns = quantise_points(np.ascontiguousarray(basis.T))
-        self._basis_bytes = tile_points(columns[0])
-        self._basis_scales, self._basis_excess = columns[1:]
         norms = np.einsum("ij,ij->i", centres, centres)
-        self._shifts = np.zeros(cells, np.float32)
+        shifts = np.zeros(cells, np.float32)
         if lift.metric == "euclidean":
-            self._shifts[:] = -0.5 * norms
+            shifts[:] = -0.5 * norms
         bounds = first_cells.tolist()
         self._bands = [
-            Cells(centres[first:end], self._shifts[first:end], first)
-            for first, end in pairwise(bounds)
+            Cells(centres[first:end], shifts[first:end], first) for first, end in pairwise(bounds)
         ]
         # For queries a cell counts by its band's weight, in its rank and in its base.
         weights = np.repeat(lift.weights, np.diff(first_cells)).astype(np.float32)
-        levels, self._scales, self._excess = quantise_points(centres * weights[:, None])
-        self._cell_tiles = tile_points(levels)
         bias = 0.5 * (norms + SPREAD * spread)
         if lift.metric == "inner_product":
             bias -= 0.5
-        self._bias = (weights * bias).astype(np.float32)
+        bias = (weights * bias).astype(np.float32)
         sums = float((np.abs(centres).sum(axis=1) * weights).max())
-        self._bounds = np.array([max(float(np.abs(self._bias).max()), 1e-6), sums], np.float32)
+        columns, units, excess = quantise_points(np.ascontiguousarray(basis.T))
+        weighted = centres * weights[:, None]
+        levels, halves, level_excess = quantise_to_nibbles(weighted)
+        self._freeze(
+            CELLS, tile_points(columns), units, excess, offset, WIDTH, len(basis), self._head,
+            float(tail_weight), tile_nibbles(levels), halves, level_excess,
+            *quantise_points(weighted), bias, cells,
+            np.array([max(float(np.abs(bias).max()), 1e-6), sums], np.float32), shifts,
+            -1 if self.overflow is None else self.overflow, METRICS.index(lift.metric),
+            lift.mean, lift.scale,
+        )  # fmt: skip
 
     @classmethod
     def fit(
@@ -207,32 +218,11 @@ class Voronoi(Family):
             encoded.f[rows], encoded.a[rows] = cells.f, cells.a
         return encoded
 
-    def probe(self, queries: F32, most: int, reach: float) -> Probed:
-        """Cells by distance and spread; ``reach`` is a difference of squared distances."""
-        most = min(most, self.most_probes)
-        outside = -1 if self.overflow is None else self.overflow
-        probed = Probed.empty(len(queries), most + (outside >= 0))
-        probe_cells(
-            self._lift.queries(queries), self._basis_bytes, self._basis_scales,
-            self._basis_excess, self._offset, self._head, self._tail_weight, self._cell_tiles,
-            self._scales, self._excess, self._bias, self._bounds, self._shifts, outside, most,
-            reach, probed.planes, probed.deltas, probed.buckets, probed.bases, probed.counts,
-        )  # fmt: skip
-        return probed
-
     def ways(self) -> list[tuple[int, float]]:
         """All cells within a reach: hard queries look into more cells than easy ones."""
         most = min(self.most_probes, MOST_CELLS)
         reaches = [0.08 * 1.2**step for step in range(14)]
         return [*((most, reach) for reach in reaches), *super().ways()[-4:]]
-
-    def first_table(self, queries: F32) -> Probed:
-        """Every cell, in order."""
-        probed = self.probe(queries, self.most_probes, math.inf)
-        order = np.argsort(probed.buckets, axis=1)
-        probed.bases[:] = np.take_along_axis(probed.bases, order, axis=1)
-        probed.buckets[:] = np.take_along_axis(probed.buckets, order, axis=1)
-        return probed
 
     def _encode_band(self, lifted: Lifted, cells: Cells) -> Encoded:
         """Items of one norm band."""

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from streamlsh.kernels.compiling import inlined, kernel, pointer
 from streamlsh.kernels.encode import query_bytes
 from streamlsh.kernels.rerank import rescore
-from streamlsh.kernels.runs import list_runs, list_whole_runs
+from streamlsh.kernels.runs import (
+    find_in_tail,
+    list_runs,
+    list_tail_runs,
+    list_whole_runs,
+)
 from streamlsh.kernels.scan import (
     PENDING,
-    hash_buckets,
     look_through,
     scan_runs,
-    scan_tail,
 )
 from streamlsh.kernels.select import cut, merge_copies
 from streamlsh.kernels.where import (
@@ -24,11 +27,11 @@ from streamlsh.kernels.where import (
     CHUNK_COUNT,
     CHUNKS,
     CODE_WIDTH,
-    ENTRIES_PER_GROUP,
     SEGMENT_COUNT,
     SEGMENTS,
-    TAIL,
+    TAIL_BUCKETS,
     TAIL_ENTRIES,
+    TAIL_PLACES,
 )
 
 U32 = NDArray[np.uint32]
@@ -110,7 +113,10 @@ def _answer(
 ) -> None:
     segments = carray(pointer(where[SEGMENTS]), (where[SEGMENT_COUNT], 4), np.int64)
     chunks = carray(pointer(where[CHUNKS]), where[CHUNK_COUNT], np.int64)
-    room = max(count, 0) * where[SEGMENT_COUNT] + where[CHUNK_COUNT]
+    tail = carray(pointer(where[TAIL_BUCKETS]), where[TAIL_ENTRIES], np.uint32)
+    tail_ends = np.empty((2, count if count >= 0 else 1), np.int64)
+    in_tail = find_in_tail(buckets, tail_ends.shape[1], count < 0, tail, tail_ends)
+    room = max(count, 0) * where[SEGMENT_COUNT] + where[CHUNK_COUNT] + in_tail
     runs = np.empty((room, 3), np.int64)
     run_bases = np.empty(room, np.float32)
     if count < 0:
@@ -123,8 +129,14 @@ def _answer(
             buckets, bases, count, where[BUCKETS], segments, chunks, where[BLOCKS_PER_CHUNK],
             runs, run_bases,
         )  # fmt: skip
+    list_tail_runs(
+        bases, tail_ends, carray(pointer(where[TAIL_PLACES]), where[TAIL_ENTRIES], np.int64), held,
+        runs, run_bases,
+    )  # fmt: skip
+    held += in_tail
+    scored += in_tail
     # Copies can only be counted before anything is cut.
-    limit = scored + where[TAIL_ENTRIES] + 1 if copies > 1 else entries
+    limit = scored + 1 if copies > 1 else entries
     slots = np.empty(2 * limit, np.uint32)
     scores = np.empty(2 * limit, np.float32)
     pending = np.empty(8 * PENDING, np.float32)
@@ -135,14 +147,6 @@ def _answer(
         runs, run_bases, held, planes, delta, live, excluded, limit, pending,
         pending_blocks, slots, scores, state, threshold, where,
     )  # fmt: skip
-    if where[TAIL_ENTRIES]:
-        groups = (where[TAIL_ENTRIES] - 1) // where[ENTRIES_PER_GROUP] + 1
-        table = hash_buckets(buckets, count) if count >= 0 else np.empty(0, np.int64)
-        scored += scan_tail(
-            carray(pointer(where[TAIL]), groups, np.int64), where[TAIL_ENTRIES],
-            where[ENTRIES_PER_GROUP], table, buckets, bases, planes, delta, live, excluded, limit,
-            pending, pending_blocks, slots, scores, state, threshold, where,
-        )  # fmt: skip
     look_through(
         live, excluded, limit, pending, pending_blocks, slots, scores, state, threshold, where
     )

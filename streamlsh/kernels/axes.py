@@ -7,9 +7,10 @@ many axes to choose from. Its code is ``2 j + [x_j < 0]`` of the largest coordin
 from __future__ import annotations
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import at_least, inlined, kernel, lowest_bit
+from streamlsh.kernels.compiling import at_least, inlined, kernel, lowest_bit, pointer
 from streamlsh.kernels.encode import query_planes
 from streamlsh.kernels.hadamard import rotate, sketch_point
 
@@ -195,36 +196,44 @@ def axis_probes(coordinates: F32, reach: float, sizes: F32, buckets: U32) -> int
     return written
 
 
+CENTRE, DIM, SIGNS, TABLES, ROTATIONS, WIDTH = range(1, 7)
+"""Places of what ``probe_axes`` wants in the array of a family's frozen parts: the centre, of so
+many dimensions; the signs, (tables, rotations, width)."""
+
+
 @kernel
 def probe_axes(
+    frozen: I64,
     queries: F32,
-    centre: F32,
-    signs: F32,
     reach: float,
     planes: U64,
     deltas: F32,
     buckets: U32,
+    bases: F32,
     counts: I64,
 ) -> None:
     """From queries to sketches and to the most promising buckets of all tables.
 
     Args:
+        frozen: what the family froze.
         queries: (n, dim), contiguous.
-        centre: (dim,), as in ``encode_by_axes``.
-        signs: see there.
         reach: as in ``axis_probes``.
         planes: (n, 4, words), written.
         deltas: (n,), written.
         buckets: (n, most), written, most promising first.
+        bases: (n, most), written: zeros.
         counts: (n,), written: how many each query got.
     """
-    tables, rotations, width = signs.shape
+    tables, rotations, width = frozen[TABLES], frozen[ROTATIONS], frozen[WIDTH]
+    signs = carray(pointer(frozen[SIGNS]), (tables, rotations, width), np.float32)
+    centre = carray(pointer(frozen[CENTRE]), frozen[DIM], np.float32)
     dim = queries.shape[1]
     point = np.empty(dim, np.float32)
     work = np.empty((2, width), np.float32)
     coordinates = np.empty(tables * rotations * width, np.float32)
     sizes = np.empty(coordinates.shape[0], np.float32)
     bits = 64 * planes.shape[2]
+    bases[:] = 0.0
     for row in range(queries.shape[0]):
         for i in range(dim):
             point[i] = queries[row, i] - centre[i]

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from streamlsh.kernels.compiling import at_most, inlined, kernel, least_of, lowest_bit
 from streamlsh.kernels.encode import (
     CHUNK,
-    project_queries,
     quantise,
-    query_planes,
     sign_sketches,
     square_rows,
 )
@@ -316,96 +314,3 @@ def _total(lanes: F32) -> float:
             lanes[lane] += lanes[lane + width]
         width //= 2
     return lanes[0]
-
-
-@kernel
-def probe_cells(
-    queries: F32,
-    basis_tiles: I8,
-    basis_units: F32,
-    basis_excess: I32,
-    offset: F32,
-    split: int,
-    tail_weight: float,
-    tiles: I8,
-    units: F32,
-    excess: I32,
-    bias: F32,
-    bounds: F32,
-    shifts: F32,
-    overflow: int,
-    most: int,
-    reach: float,
-    planes: NDArray[np.uint64],
-    deltas: F32,
-    cells: NDArray[np.uint32],
-    products: F32,
-    counts: I64,
-) -> None:
-    """From queries to sketches and to the cells most likely to hold their neighbours.
-
-    A cell's rank is by ``bias - <centre, query>``: half its squared distance, up to a constant
-    of the query, plus what the family adds for wide cells.
-
-    Args:
-        queries: (n, dim), contiguous.
-        basis_tiles: the projection, as in ``project_queries``, like the next three.
-        basis_units: see there.
-        basis_excess: see there.
-        offset: see there.
-        split: first coordinate of the weighted tail.
-        tail_weight: as in ``query_planes``.
-        tiles: the centres, as in ``assign_cells``, like the next two.
-        units: see there.
-        excess: see there.
-        bias: (cells,).
-        bounds: the largest magnitude of it, and the largest sum of a centre's magnitudes.
-        shifts: (cells,) added to the products.
-        overflow: number of a bucket beside the cells that every query probes, its base being
-            zero; -1 for none.
-        most: how many cells to return at most.
-        reach: cells are left out whose rank is worse than the best by more than half of this:
-            in terms of squared distances, by more than this.
-        planes: (n, 4, width // 64), written.
-        deltas: (n,), written.
-        cells: (n, most), written, most promising first; one more column with ``overflow``,
-            which comes last.
-        products: as many, written: <centre, query> of each, and its shift.
-        counts: (n,), written: how many cells each query got.
-    """
-    total = bias.shape[0]
-    width = offset.shape[0]
-    head = 4 * tiles.shape[1]
-    columns = tiles.shape[0] * TILE
-    projected = np.empty((GROUP, width), np.float32)
-    points = np.empty((GROUP, head), np.uint8)
-    steps = np.empty(GROUP, np.float32)
-    exact = np.empty((GROUP, columns), np.int32)
-    order = np.full(columns, NEVER, np.int32)
-    minima = np.empty(columns // STRIDE, np.int32)
-    chosen = np.empty(total, np.int64)
-    for start in range(0, queries.shape[0], GROUP):
-        group = min(GROUP, queries.shape[0] - start)
-        project_queries(
-            basis_tiles, basis_units, basis_excess, offset, queries[start : start + group],
-            projected[:group],
-        )  # fmt: skip
-        for r in range(group):
-            steps[r] = quantise(projected[r, :head], points[r])
-        byte_products(tiles, points[:group], exact[:group])
-        for r in range(group):
-            row = start + r
-            deltas[row] = query_planes(projected[r], split, tail_weight, planes[row])
-            grid = _cell_order(exact[r], excess, units, bias, bounds, steps[r], order)
-            within = np.int64(min(np.float64(0.5 * reach) * grid, np.float64(NEVER)))
-            held = nearest_of(order, total, most, within, minima, chosen)
-            for i in range(held):
-                cell = chosen[i]
-                cells[row, i] = cell
-                product = np.float32(exact[r, cell] - excess[cell]) * (units[cell] / steps[r])
-                products[row, i] = product + shifts[cell]
-            if overflow >= 0:
-                cells[row, held] = overflow
-                products[row, held] = np.float32(0.0)
-                held += 1
-            counts[row] = held

@@ -20,6 +20,8 @@ I32 = NDArray[np.int32]
 
 CHUNK = 256
 """Rows that go through all steps of encoding together: what lies between stays in the cache."""
+PLAIN_SQUARES = (1e-30, 1e30)
+"""Squared lengths between these are right to some digits in float32, and within every limit."""
 
 
 @inlined
@@ -67,25 +69,23 @@ def normalize_rows(vectors: F32, unit: F32, inverse_norm: F32) -> None:
 
 
 @kernel
-def plain_queries(vectors: F32, scale: bool, low: float, high: float, out: F32) -> bool:
+def plain_queries(vectors: F32, scale: bool, out: F32) -> bool:
     """Queries, scaled to length one if wanted, unless something about them needs a closer look.
 
     Args:
         vectors: (n, dim).
         scale: whether to scale.
-        low: squared lengths at or below this need a closer look, as all others outside do.
-        high: the same above.
         out: (n, dim), written.
 
     Returns:
-        Whether every vector is finite and its squared length between the bounds.
+        Whether every vector is finite and its squared length within ``PLAIN_SQUARES``.
     """
     for row in range(vectors.shape[0]):
         total = 0.0
         for i in range(vectors.shape[1]):
             value = np.float64(vectors[row, i])
             total += value * value
-        if not low < total < high:
+        if not PLAIN_SQUARES[0] < total < PLAIN_SQUARES[1]:
             return False
         factor = 1.0 / np.sqrt(total) if scale else 1.0
         for i in range(vectors.shape[1]):

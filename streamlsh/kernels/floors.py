@@ -6,9 +6,10 @@ import heapq
 from typing import Any
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.compiling import inlined, kernel, pointer
 from streamlsh.kernels.encode import query_planes
 from streamlsh.kernels.hadamard import rotate, sketch_point
 from streamlsh.kernels.lifting import draw_in
@@ -208,48 +209,52 @@ def floor_probes(values: F64, tables: int, bits: int, reach: float, buckets: U32
     return written
 
 
+(
+    COLUMNS, OFFSETS, HASHES, DIM, LENGTH, TABLES, NUMBER_BITS, CENTRE, SCALE, SIGNS, WIDTH,
+) = range(1, 12)  # fmt: skip
+"""Places of what ``probe_floors`` wants in the array of a family's frozen parts: the vectors a as
+columns and the numbers b, of which there are HASHES over all tables for vectors of length DIM; w;
+how many tables; bits of a bucket's number in a table; of the sketch: the centre, the scale, and the
+signs of its rotation with their number."""
+
+
 @kernel
 def probe_floors(
+    frozen: I64,
     queries: F32,
-    columns: F64,
-    offsets: F64,
-    width: float,
-    tables: int,
-    bits_of_number: int,
-    centre: F32,
-    scale: float,
-    signs: F32,
     reach: float,
     planes: U64,
     deltas: F32,
     buckets: U32,
+    bases: F32,
     counts: I64,
 ) -> None:
     """From queries to sketches and to the most promising buckets.
 
     Args:
+        frozen: what the family froze.
         queries: (n, dim), contiguous.
-        columns: as in ``encode_by_floors``, like those up to ``signs``.
-        offsets: see there.
-        width: see there.
-        tables: how many tables.
-        bits_of_number: see there.
-        centre: see there.
-        scale: see there.
-        signs: see there.
         reach: as in ``floor_probes``.
         planes: (n, 4, words), written.
         deltas: (n,), written.
         buckets: (n, most), written, most promising first.
+        bases: (n, most), written: zeros.
         counts: (n,), written: how many each query got.
     """
-    values = np.empty(columns.shape[1], np.float64)
-    point = np.empty(queries.shape[1], np.float32)
-    work = np.empty((2, signs.shape[0]), np.float32)
+    numbers = frozen.view(np.float64)
+    hashes, dim, width = frozen[HASHES], frozen[DIM], frozen[WIDTH]
+    columns = carray(pointer(frozen[COLUMNS]), (dim, hashes), np.float64)
+    offsets = carray(pointer(frozen[OFFSETS]), hashes, np.float64)
+    centre = carray(pointer(frozen[CENTRE]), dim, np.float32)
+    signs = carray(pointer(frozen[SIGNS]), width, np.float32)
+    values = np.empty(hashes, np.float64)
+    point = np.empty(dim, np.float32)
+    work = np.empty((2, width), np.float32)
     bits = 64 * planes.shape[2]
+    bases[:] = 0.0
     for row in range(queries.shape[0]):
-        draw_in(queries[row], centre, scale, True, point)
+        draw_in(queries[row], centre, numbers[SCALE], True, point)
         turned = work[rotate(point, signs, work)]
         deltas[row] = query_planes(turned[:bits], bits, 1.0, planes[row])
-        project_point(queries[row], columns, offsets, width, values)
-        counts[row] = floor_probes(values, tables, bits_of_number, reach, buckets[row])
+        project_point(queries[row], columns, offsets, numbers[LENGTH], values)
+        counts[row] = floor_probes(values, frozen[TABLES], frozen[NUMBER_BITS], reach, buckets[row])

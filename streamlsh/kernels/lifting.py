@@ -53,12 +53,10 @@ def draw_in(vector: F32, centre: F32, scale: float, is_query: bool, point: F32) 
 
 
 @kernel
-def centre_rows(
-    vectors: F32, centre: F32, scale: float, is_query: bool, points: F32, half_squares: F32
-) -> None:
-    """``draw_in`` of (n, dim) vectors; half the points' squared lengths to (n,)."""
+def centre_rows(vectors: F32, centre: F32, scale: float, points: F32, half_squares: F32) -> None:
+    """``draw_in`` of (n, dim) items; half the points' squared lengths to (n,)."""
     for row in range(vectors.shape[0]):
-        square = draw_in(vectors[row], centre, scale, is_query, points[row])
+        square = draw_in(vectors[row], centre, scale, False, points[row])
         half_squares[row] = np.float32(0.5 * square)
 
 

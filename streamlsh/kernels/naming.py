@@ -32,11 +32,11 @@ def name_hits(
         scores: (n, most) their scores.
         notes: (n, 4) how many hits each query has stands first; cut to ``k``.
         k: hits wanted.
-        text: written: the ids' bytes, one after another, as far as there is room.
-        ends: (n * k,), written: where each hit's id ends.
+        text: written: the ids' bytes, a zero after each, as far as there is room.
+        ends: (n * k,), written: where each hit's id ends, before its zero.
 
     Returns:
-        The bytes of all ids; if more than ``text`` holds, call again with room for them.
+        The bytes of all that; if more than ``text`` holds, call again with room for them.
     """
     size = 0
     hit = 0
@@ -59,12 +59,13 @@ def name_hits(
             prefetch(address)
         for i in range(notes[row, 0]):
             address, length = locate_name(where, np.int64(slots[row, i]))
-            if size + length <= text.shape[0]:
+            if size + length < text.shape[0]:
                 name = carray(pointer(address), length, np.uint8)
                 for at in range(length):
                     text[size + at] = name[at]
-            size += length
-            ends[hit] = size
+                text[size + length] = 0
+            ends[hit] = size + length
+            size += length + 1
             hit += 1
     return size
 

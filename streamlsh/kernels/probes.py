@@ -11,14 +11,15 @@ import heapq
 from typing import Any
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.compiling import inlined, kernel, pointer
 from streamlsh.kernels.encode import project_queries, query_planes
+from streamlsh.kernels.tiles import TILE
 
 F32 = NDArray[np.float32]
-I8 = NDArray[np.int8]
-I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 
 @inlined
@@ -79,41 +80,43 @@ def sign_probes(
     return written
 
 
+BASIS_TILES, BASIS_UNITS, BASIS_EXCESS, OFFSET, WIDTH, DIM, TABLES, BITS = range(1, 9)
+"""Places of what ``probe_signs`` wants in the array of a family's frozen parts: the directions as
+``project_queries`` wants them, of which there are WIDTH for vectors of length DIM; how many tables
+there are, and bits of a table's key."""
+
+
 @kernel
 def probe_signs(
+    frozen: I64,
     queries: F32,
-    basis_tiles: I8,
-    basis_scales: F32,
-    basis_excess: I32,
-    offset: F32,
-    tables: int,
-    bits: int,
     reach: float,
     planes: NDArray[np.uint64],
     deltas: F32,
     buckets: NDArray[np.uint32],
-    counts: NDArray[np.int64],
+    bases: F32,
+    counts: I64,
 ) -> None:
     """From queries to sketches and to the most promising buckets of sign hashing.
 
     Args:
+        frozen: what the family froze.
         queries: (n, dim), contiguous.
-        basis_tiles: the directions, as in ``project_queries``, like the next three.
-        basis_scales: see there.
-        basis_excess: see there.
-        offset: see there.
-        tables: number of tables.
-        bits: bits of a table's key.
         reach: as in ``sign_probes``.
         planes: (n, 4, width // 64), written.
         deltas: (n,), written.
         buckets: (n, most), written, most promising first.
+        bases: (n, most), written: zeros.
         counts: (n,), written: how many each query got.
     """
-    projected = np.empty((1, offset.shape[0]), np.float32)
+    width, dim = frozen[WIDTH], frozen[DIM]
+    tiles = carray(pointer(frozen[BASIS_TILES]), (width // TILE, (dim + 3) // 4, TILE, 4), np.int8)
+    units = carray(pointer(frozen[BASIS_UNITS]), width, np.float32)
+    excess = carray(pointer(frozen[BASIS_EXCESS]), width, np.int32)
+    offset = carray(pointer(frozen[OFFSET]), width, np.float32)
+    projected = np.empty((1, width), np.float32)
+    bases[:] = 0.0
     for row in range(queries.shape[0]):
-        project_queries(
-            basis_tiles, basis_scales, basis_excess, offset, queries[row : row + 1], projected
-        )
-        deltas[row] = query_planes(projected[0], offset.shape[0], 1.0, planes[row])
-        counts[row] = sign_probes(projected[0], tables, bits, reach, buckets[row])
+        project_queries(tiles, units, excess, offset, queries[row : row + 1], projected)
+        deltas[row] = query_planes(projected[0], width, 1.0, planes[row])
+        counts[row] = sign_probes(projected[0], frozen[TABLES], frozen[BITS], reach, buckets[row])

@@ -10,7 +10,7 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, pointer
+from streamlsh.kernels.compiling import inlined, pointer, prefetch
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
@@ -82,6 +82,12 @@ def list_runs(
     for s in range(segments.shape[0]):
         last_end[s] = -1
         last_run[s] = 0
+    # The directories are no smaller than a cache, and the buckets are all over them.
+    for p in range(count):
+        for s in range(segments.shape[0]):
+            place = min(np.int64(buckets[p]), segments[s, 0] - 1)
+            prefetch(segments[s, 1] + 4 * place)
+            prefetch(segments[s, 2] + 4 * place)
     for p in range(count):
         for s in range(segments.shape[0]):
             codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
@@ -144,14 +150,7 @@ def list_whole_runs(
     for s in range(segments.shape[0]):
         codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
         starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
-        low = 0
-        high = segments[s, 0]
-        while low < high:
-            middle = (low + high) >> 1
-            if np.int64(codes[middle]) <= last:
-                low = middle + 1
-            else:
-                high = middle
+        low = _first_from(codes, last + 1)
         end = np.int64(starts[low])
         entries += end
         for first in range(0, end, per_chunk):
@@ -161,3 +160,70 @@ def list_whole_runs(
             run_bases[held] = base
             held += 1
     return held, entries
+
+
+@inlined
+def find_in_tail(buckets: U32, count: int, whole: bool, tail: U32, ends: I64) -> int:
+    """Where the entries of probed buckets stand in the tail's directory.
+
+    Args:
+        buckets: probed buckets, distinct.
+        count: how many there are.
+        whole: whether the first of them stands for itself and all below it.
+        tail: (n,) the directory's buckets, sorted.
+        ends: (2, count), written: the first entry of each probed bucket, and the end of them.
+
+    Returns:
+        How many entries there are.
+    """
+    entries = 0
+    for p in range(count):
+        low = 0 if whole else _first_from(tail, np.int64(buckets[p]))
+        high = low
+        if whole:
+            high = _first_from(tail, np.int64(buckets[p]) + 1)
+        else:
+            while high < tail.shape[0] and tail[high] == buckets[p]:
+                high += 1
+        ends[0, p] = low
+        ends[1, p] = high
+        entries += high - low
+    return entries
+
+
+@inlined
+def list_tail_runs(
+    bases: F32, ends: I64, places: I64, held: int, runs: I64, run_bases: F32
+) -> None:
+    """The tail's entries in probed buckets, each a run of its own.
+
+    Args:
+        bases: <centre, query> of each probed bucket.
+        ends: as ``find_in_tail`` gives them.
+        places: the directory's places.
+        held: how many runs there are already.
+        runs: written from ``held`` on, as in ``list_runs``.
+        run_bases: likewise.
+    """
+    for p in range(ends.shape[1]):
+        for entry in range(ends[0, p], ends[1, p]):
+            lane = places[entry] & 7
+            runs[held, 0] = places[entry] - lane
+            runs[held, 1] = lane
+            runs[held, 2] = lane + 1
+            run_bases[held] = bases[p]
+            held += 1
+
+
+@inlined
+def _first_from(codes: U32, bucket: int) -> int:
+    """The first place of sorted codes at which one is no less than a bucket."""
+    low = 0
+    high = codes.shape[0]
+    while low < high:
+        middle = (low + high) >> 1
+        if np.int64(codes[middle]) < bucket:
+            low = middle + 1
+        else:
+            high = middle
+    return low

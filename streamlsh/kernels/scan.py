@@ -25,7 +25,7 @@ from streamlsh.kernels.compiling import (
     score_eight,
 )
 from streamlsh.kernels.runs import BLOCK_BYTES
-from streamlsh.kernels.select import SPREAD, cut, keep_best
+from streamlsh.kernels.select import cut, keep_best
 
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
@@ -155,105 +155,6 @@ def scan_runs(
             block += BLOCK_BYTES
             end -= 8
     state[2] = waiting
-
-
-@inlined
-def hash_buckets(buckets: U32, count: int) -> I64:
-    """A hash table of the first ``count`` buckets: places in ``buckets``, -1 where it is empty."""
-    size = 64
-    while size < 4 * count:
-        size *= 2
-    table = np.full(size, -1, np.int64)
-    for place in range(count):
-        at = np.int64(buckets[place] * SPREAD >> np.uint64(32)) & (size - 1)
-        while table[at] >= 0:
-            at = (at + 1) & (size - 1)
-        table[at] = place
-    return table
-
-
-@inlined
-def find_place(table: I64, buckets: U32, bucket: int) -> int:
-    """The place of a bucket in a table by ``hash_buckets``, or -1."""
-    mask = table.shape[0] - 1
-    at = np.int64(bucket * SPREAD >> np.uint64(32)) & mask
-    while table[at] >= 0 and buckets[table[at]] != bucket:
-        at = (at + 1) & mask
-    return table[at]
-
-
-@inlined
-def scan_tail(
-    tail: I64,
-    tail_entries: int,
-    entries_per_group: int,
-    table: I64,
-    buckets: U32,
-    bases: F32,
-    planes: U64,
-    delta: float,
-    live: I64,
-    excluded: U32,
-    limit: int,
-    pending: F32,
-    pending_blocks: I64,
-    slots: U32,
-    scores: F32,
-    state: I64,
-    threshold: F32,
-    where: I64,
-) -> int:
-    """Score the tail's entries in probed buckets.
-
-    Args:
-        tail: addresses of the tail's groups.
-        tail_entries: entries in the tail.
-        entries_per_group: entries a tail group holds, followed there by their uint32 buckets.
-        table: the probed buckets by ``hash_buckets``; empty for all buckets up to the first one.
-        buckets: the probed buckets.
-        bases: <centre, query> of each.
-        planes: as in ``scan_runs``, like all that follow.
-        delta: see there.
-        live: see there.
-        excluded: see there.
-        limit: see there.
-        pending: see there.
-        pending_blocks: see there.
-        slots: see there.
-        scores: see there.
-        state: see there.
-        threshold: see there.
-        where: see there.
-
-    Returns:
-        How many entries were scored.
-    """
-    scored = 0
-    words = _plane_tuple(planes)
-    at = pending.ctypes.data
-    step = np.float32(delta)
-    code_offset = (entries_per_group >> 3) * BLOCK_BYTES
-    for group in range((tail_entries + entries_per_group - 1) // entries_per_group):
-        address = tail[group]
-        codes = carray(pointer(address + code_offset), entries_per_group, np.uint32)
-        for entry in range(min(entries_per_group, tail_entries - group * entries_per_group)):
-            if table.shape[0] > 0:
-                place = find_place(table, buckets, codes[entry])
-            else:
-                place = 0 if codes[entry] <= buckets[0] else -1
-            if place >= 0:
-                scored += 1
-                block = address + (entry >> 3) * BLOCK_BYTES
-                waiting = state[2]
-                score_eight(block, words, step, bases[place], 1 << (entry & 7), at + 32 * waiting)
-                pending_blocks[waiting] = block
-                state[2] = waiting + 1
-                if waiting + 1 == PENDING:
-                    look_through(
-                        live, excluded, limit, pending, pending_blocks, slots, scores, state,
-                        threshold, where,
-                    )  # fmt: skip
-    return scored
 
 
 @kernel

@@ -65,6 +65,20 @@ def tile_points(points: I8) -> I8:
     return np.ascontiguousarray(fours)
 
 
+def tile_nibbles(levels: U8) -> U8:
+    """(n, width) levels of 0 to 15 as (tiles, width / 8, TILE, 4), two in a byte.
+
+    Of eight coordinates of a point the first four stand in the low halves of four bytes, the
+    others above them. Points are padded with zeros to whole tiles; width is a multiple of 8.
+    """
+    count, width = levels.shape
+    tiles = -(-count // TILE)
+    padded = np.zeros((tiles * TILE, width // 8, 2, 4), np.uint8)
+    padded[:count] = levels.reshape(count, width // 8, 2, 4)
+    halves = padded[:, :, 0] | padded[:, :, 1] << 4
+    return np.ascontiguousarray(halves.reshape(tiles, TILE, width // 8, 4).transpose(0, 2, 1, 3))
+
+
 def quantise_points(points: F32) -> tuple[I8, F32, I32]:
     """(n, width) points in signed bytes: each in steps of its own.
 
@@ -76,6 +90,20 @@ def quantise_points(points: F32) -> tuple[I8, F32, I32]:
     units = (largest / np.float32(127.0)).astype(np.float32)
     levels = np.rint(points / units[:, None]).astype(np.int8)
     return levels, units, 128 * levels.sum(axis=1, dtype=np.int32)
+
+
+def quantise_to_nibbles(points: F32) -> tuple[U8, F32, I32]:
+    """(n, width) points at 4 bits: levels of 0 to 15, of which 7.5 is zero.
+
+    Returns:
+        The levels; (n,) what half a step is worth; and (n,) 256 times the sum of each point's
+        levels: with b a query's bytes, of which 128 is zero, the steps of ``<query, point>`` are
+        ``2 <b, levels> - 256 sum(levels) - 15 sum(b - 128)`` times that.
+    """
+    largest = np.maximum(np.abs(points).max(axis=1), np.float32(1e-30))
+    halves = (largest / np.float32(15.0)).astype(np.float32)
+    levels = np.clip(np.rint(points / (2 * halves[:, None]) + np.float32(7.5)), 0, 15)
+    return levels.astype(np.uint8), halves, 256 * levels.sum(axis=1).astype(np.int32)
 
 
 @kernel
@@ -129,6 +157,28 @@ def byte_products(tiles: I8, queries: U8, out: I32) -> None:
                 _multiply_one(x, 0, width // 4, points, y + 4 * columns * row, 0)
 
 
+@inlined
+def nibble_products(tiles: U8, queries: U8, out: I32) -> None:
+    """Exact integer inner products of queries with the levels of all points.
+
+    Args:
+        tiles: (tiles, width / 8, TILE, 4) by ``tile_nibbles``.
+        queries: as in ``byte_products``, like the next one.
+        out: see there.
+    """
+    count, width = queries.shape
+    columns = tiles.shape[0] * TILE
+    for tile in range(tiles.shape[0]):
+        points = tiles.ctypes.data + (width // 2) * TILE * tile
+        y = out.ctypes.data + 4 * TILE * tile
+        if count == GROUP:
+            _multiply_group_nibbles(queries.ctypes.data, width, width // 8, points, y, 4 * columns)
+        else:
+            for row in range(count):
+                x = queries.ctypes.data + width * row
+                _multiply_one_nibbles(x, 0, width // 8, points, y + 4 * columns * row, 0)
+
+
 def _over_rows(addresses: int, results: int, step: Callable[..., Any]) -> Any:
     """An intrinsic ``(*addresses, steps, out)`` over float32 rows of 16 * steps numbers.
 
@@ -170,9 +220,11 @@ def _over_rows(addresses: int, results: int, step: Callable[..., Any]) -> Any:
 
 
 def _over_a_tile(
-    rows: int, element: Any, vector: Any, bytes_in: int, step: Callable[..., Any]
+    rows: int, element: Any, vector: Any, elements: int, step: Callable[..., Any]
 ) -> Any:
     """An intrinsic that runs ``step`` over one tile with the sums of ``rows`` rows in registers.
+
+    Each step takes ``elements`` of an input row, of four bytes each, every one in all lanes.
 
     Its arguments are addresses and sizes in bytes: of the input rows, from one to the next, how
     many steps, of the tile, of the output rows, from one to the next.
@@ -202,15 +254,15 @@ def _over_a_tile(
                     builder.load(at(columns, size(64 * k), vector), align=4) for k in range(_PARTS)
                 ]
                 for r in range(rows):
-                    offset = builder.add(
-                        builder.mul(x_row, size(r)), builder.mul(loop.index, size(bytes_in))
-                    )
-                    value = everywhere(
-                        builder, builder.load(at(x, offset, element), align=1), LANES
-                    )
+                    values = []
+                    for number in range(elements):
+                        first = builder.add(builder.mul(x_row, size(r)), size(4 * number))
+                        offset = builder.mul(loop.index, size(4 * elements))
+                        place = at(x, builder.add(first, offset), element)
+                        values.append(everywhere(builder, builder.load(place, align=1), LANES))
                     for k in range(_PARTS):
                         total = builder.load(sums[r][k])
-                        builder.store(step(builder, value, parts[k], total), sums[r][k])
+                        builder.store(step(builder, *values, parts[k], total), sums[r][k])
             for r in range(rows):
                 for k in range(_PARTS):
                     offset = builder.add(builder.mul(y_row, size(r)), size(64 * k))
@@ -245,6 +297,52 @@ def _multiply_add_bytes(builder: Any, value: Any, part: Any, total: Any) -> Any:
     return total
 
 
+def _multiply_add_nibbles(builder: Any, low: Any, high: Any, part: Any, total: Any) -> Any:
+    """The same with eight bytes: four with the low halves of ``part``, four with the others."""
+    below, above = _halves(builder, part)
+    total = _multiply_add_bytes(builder, low, below, total)
+    return _multiply_add_bytes(builder, high, above, total)
+
+
+def _halves(builder: Any, packed: Any) -> tuple[Any, Any]:
+    """The low and the high four bits of every byte."""
+    mask = ir.Constant(_INTS, [0x0F0F0F0F] * LANES)
+    four = ir.Constant(_INTS, [4] * LANES)
+    return builder.and_(packed, mask), builder.and_(builder.lshr(packed, four), mask)
+
+
+@intrinsic
+def byte_sums(typing_context: Any, query: Any, point: Any, steps: Any) -> Any:
+    """``byte_sums(query, point, steps)``: a query's unsigned bytes times a point's signed ones.
+
+    Both are addresses of 64 * steps bytes. Returns the exact integer sum of products.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        query, point, steps = arguments
+        total = cgutils.alloca_once_value(builder, ir.Constant(_INTS, [0] * LANES))
+        with cgutils.for_range(builder, steps) as loop:
+            offset = builder.mul(loop.index, ir.Constant(_I64, 64))
+            x, y = (
+                builder.load(
+                    builder.inttoptr(builder.add(base, offset), _INTS.as_pointer()), align=1
+                )
+                for base in (query, point)
+            )
+            builder.store(_multiply_add_bytes(builder, x, y, builder.load(total)), total)
+        return _sum_of_lanes(builder, total)
+
+    return types.int64(*(types.int64,) * 3), generate
+
+
+def _sum_of_lanes(builder: Any, total: Any) -> Any:
+    """The sum of the sixteen integers in a variable."""
+    add = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_I32, [_INTS]), "llvm.vector.reduce.add.v16i32"
+    )
+    return builder.sext(builder.call(add, [builder.load(total)]), _I64)
+
+
 @intrinsic
 def nibble_sums(typing_context: Any, codes: Any, query: Any, width: Any, steps: Any) -> Any:
     """``nibble_sums(codes, query, width, steps)``: a row's 4-bit codes times a query's bytes.
@@ -266,24 +364,21 @@ def nibble_sums(typing_context: Any, codes: Any, query: Any, width: Any, steps: 
         with cgutils.for_range(builder, steps) as loop:
             offset = builder.mul(loop.index, ir.Constant(_I64, 64))
             packed = at(codes, offset)
-            mask = ir.Constant(_INTS, [0x0F0F0F0F] * LANES)
-            low = builder.and_(packed, mask)
-            high = builder.and_(builder.lshr(packed, ir.Constant(_INTS, [4] * LANES)), mask)
+            low, high = _halves(builder, packed)
             sums = _multiply_add_bytes(builder, low, at(query, offset), builder.load(total))
             above = at(query, builder.add(width, offset))
             builder.store(_multiply_add_bytes(builder, high, above, sums), total)
-        add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_I32, [_INTS]), "llvm.vector.reduce.add.v16i32"
-        )
-        return builder.sext(builder.call(add, [builder.load(total)]), _I64)
+        return _sum_of_lanes(builder, total)
 
     return types.int64(*(types.int64,) * 4), generate
 
 
-_project_one = _over_a_tile(1, _FLOAT, _FLOATS, 4, _multiply_add)
-_project_group = _over_a_tile(GROUP, _FLOAT, _FLOATS, 4, _multiply_add)
-_multiply_one = _over_a_tile(1, _I32, _INTS, 4, _multiply_add_bytes)
-_multiply_group = _over_a_tile(GROUP, _I32, _INTS, 4, _multiply_add_bytes)
+_project_one = _over_a_tile(1, _FLOAT, _FLOATS, 1, _multiply_add)
+_project_group = _over_a_tile(GROUP, _FLOAT, _FLOATS, 1, _multiply_add)
+_multiply_one = _over_a_tile(1, _I32, _INTS, 1, _multiply_add_bytes)
+_multiply_group = _over_a_tile(GROUP, _I32, _INTS, 1, _multiply_add_bytes)
+_multiply_one_nibbles = _over_a_tile(1, _I32, _INTS, 2, _multiply_add_nibbles)
+_multiply_group_nibbles = _over_a_tile(GROUP, _I32, _INTS, 2, _multiply_add_nibbles)
 
 
 def _residual_factors(builder: Any, point: Any, centre: Any, other: Any) -> Any:

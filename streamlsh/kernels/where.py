@@ -21,10 +21,11 @@ CHUNKS = 2
 """Address of the addresses of all segments' chunks, CHUNK_COUNT of them."""
 CHUNK_COUNT = 3
 BLOCKS_PER_CHUNK = 4
-TAIL = 5
-"""Address of the addresses of the tail's groups."""
+TAIL_BUCKETS = 5
+"""Address of the buckets of the tail's TAIL_ENTRIES entries, sorted; see ``layout.sort_groups``."""
 TAIL_ENTRIES = 6
-ENTRIES_PER_GROUP = 7
+TAIL_PLACES = 7
+"""Address of where each of them is: its block's address, and its lane."""
 BUCKETS = 8
 """Buckets of the family, over all tables."""
 BLOCKS = 9

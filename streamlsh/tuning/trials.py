@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from streamlsh.buckets.layout import BLOCK, LANES
 from streamlsh.calibration import MARGIN
 from streamlsh.creating import create
-from streamlsh.planning import SearchPlan
-from streamlsh.search import search
+from streamlsh.planning import SearchPlan, new_search
+from streamlsh.search import NONE_EXCLUDED, answer_all
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.tuning import costs
 from streamlsh.tuning.grid import Tried
@@ -244,16 +244,15 @@ class Runs:
             "tables" if probes else "scan", probes, reach, match, rerank, EXACT,
             K if match == 1 else 0, None, "trial",
         )  # fmt: skip
-        answer = search(
-            self._index, self._view, queries, plan, self._view.live, self._view.state.live,
-            np.zeros(0, np.uint32), 1,
-        )  # fmt: skip
-        hits = np.minimum(answer.notes[:, 0], K)
-        held = np.arange(K) < hits[:, None]
-        found = (held & (answer.scores[:, :K] >= self._sample.cuts[:, None])).mean(axis=1)
+        view = self._view
+        search = new_search(family, plan, K, view.state.live)
+        answers = answer_all(self._index, view, search, view.live, NONE_EXCLUDED, queries, 1)
+        scores, notes = (np.concatenate(parts) for parts in list(zip(*answers, strict=True))[2:])
+        held = np.arange(K) < notes[:, :1]
+        found = (held & (scores[:, :K] >= self._sample.cuts[:, None])).mean(axis=1)
         half = len(queries) // 2
-        entries = float(answer.notes[:, 1].mean()) * self._growth
-        buckets = float(answer.notes[:, 3].mean())
+        entries = float(notes[:, 1].mean()) * self._growth
+        buckets = float(notes[:, 3].mean())
         microseconds = (
             costs.by_tables(family, buckets, entries, rerank, copies=match > 1)
             if probes

@@ -104,11 +104,13 @@ class Race:
     Attributes:
         dataset: the set.
         contestants: who runs.
+        interpreter: microseconds that the interpreter adds to a query of ours, query by query.
         short: by (title, recall) what a peer reached at most that did not reach that recall.
     """
 
     dataset: Dataset
     contestants: list[Contestant] = field(default_factory=list)
+    interpreter: list[float] = field(default_factory=list)
     short: dict[tuple[str, float], str] = field(default_factory=dict)
 
     def find(self, title: str, target: float = 0.0, threads: int = 0) -> Contestant | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import streamlsh
 from streamlsh import Upsert
 from streamlsh.families.base import Family
 from streamlsh.kernels.encode import normalize_rows
+from streamlsh.search import NAME_BYTES, TOGETHER
 from tests.conftest import FAMILIES
 
 DIM = 16
@@ -196,6 +199,122 @@ def test_one_vector_or_many_give_the_same_answers(tmp_path: Path) -> None:
             assert many.scores[0].tobytes() == one.scores.tobytes()
             assert len(many.ids) == 2
             assert ask(ROWS[:0], 4).ids == []
+
+
+ODD_IDS = [
+    "a\0b", "\0", "\0\0", "a", "a\0", "\0a", "naïve", "漢字\0漢字", "🦊", "x" * 500,
+    "é" * (NAME_BYTES // 2), "y" * NAME_BYTES, "z" * (NAME_BYTES - 1), "\n", " ", "🦊" * 120,
+]  # fmt: skip
+"""Ids with zeros, of more bytes than letters, and longer than they are expected to be."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ODD_IDS,
+        [name for name in ODD_IDS if "\0" not in name],
+        [name * 40 for name in "abcdefgh"],
+        [f"{name}\0" for name in "abcdefgh"],
+    ],
+    ids=["all", "without zeros", "short by bytes", "zeros at the end"],
+)
+def test_ids_come_back_as_they_were_given(tmp_path: Path, family: str, ids: list[str]) -> None:
+    path, rows = tmp_path / "index", ROWS[: len(ids)]
+    with filled(path, family):
+        pass
+    with streamlsh.writer(path) as writer:
+        writer.delete(IDS)
+        writer.upsert(ids, rows)
+    with streamlsh.open(path) as reader:
+        assert sorted(item.id for item in reader.items()) == sorted(ids)
+        every = reader._index.family.most_probes
+        for k in (1, 3, len(ids)):
+            expected = []
+            for row in rows:
+                unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+                order = np.argsort(-(unit @ row), kind="stable")[:k]
+                expected.append([ids[place] for place in order])
+            for ask in (reader.exact, partial(reader.search, probes=every, rerank=ITEMS)):
+                assert ask(rows, k).ids == expected
+                assert [ask(row, k).ids for row in rows] == expected
+                assert ask(np.repeat(rows, 9, axis=0), k).ids[::9] == expected
+        for name, row in zip(ids, rows, strict=True):
+            assert reader.search_ids(name, len(ids)).ids == [
+                other for other in reader.exact(row, len(ids)).ids if other != name
+            ]
+
+
+@pytest.mark.parametrize(
+    ("route", "options"),
+    [
+        ("exact", {}),
+        ("scan", {}),
+        ("tables", {"probes": 1}),
+        ("tables", {"probes": 5}),
+        ("tables", {"probes": 3, "match": 1, "rerank": 50}),
+    ],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_query_of_any_kind_of_array_is_the_same_query(
+    tmp_path: Path, family: str, route: str, options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if route == "scan":
+        monkeypatch.setattr("streamlsh.planning.EXACT_DIM", 0)
+    wide = np.repeat(QUERY, 3)
+    fixed = QUERY.copy()
+    fixed.flags.writeable = False
+    unaligned = np.frombuffer(b"." + QUERY.tobytes(), np.uint8)[1:].view(np.float32)
+    big_endian = QUERY.astype(">f4")
+    with filled(tmp_path / "index", family) as reader:
+        plain = reader.search(QUERY, 7, **options)
+        assert plain.plan.route == route
+        for same in (
+            fixed, wide[::3], QUERY[::-1].copy()[::-1], unaligned, big_endian,
+            QUERY.tolist(), tuple(QUERY.tolist()), QUERY.astype(np.float64),
+            np.asfortranarray(np.stack([QUERY, QUERY]))[0], np.ma.array(QUERY),
+        ):  # fmt: skip
+            hits = reader.search(same, 7, **options)
+            assert hits.ids == plain.ids
+            assert hits.scores.tobytes() == plain.scores.tobytes()
+            assert hits.plan == plain.plan
+        two = np.stack([QUERY, QUERY])
+        locked = two.copy()
+        locked.flags.writeable = False
+        for many in (
+            two, locked, np.asfortranarray(two), np.repeat(two, 2, axis=1)[:, ::2],
+            two[::-1], two.tolist(), [QUERY, fixed],
+        ):  # fmt: skip
+            batch = reader.search(many, 7, **options)
+            assert batch.ids == [plain.ids] * 2
+            for scores in batch.scores:
+                assert scores.tobytes() == plain.scores.tobytes()
+
+
+def test_a_query_is_not_written_to_nor_kept(tmp_path: Path) -> None:
+    with filled(tmp_path / "index") as reader:
+        query = QUERY.copy()
+        first = reader.search(query, 5, probes=5)
+        np.testing.assert_array_equal(query, QUERY)
+        query[:] = ROWS[3]
+        assert reader.search(query, 5, probes=5).ids[0] == IDS[3]
+        assert reader.search(QUERY, 5, probes=5).ids == first.ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_of_many_queries_has_the_answers_of_one_after_the_other(
+    tmp_path: Path, family: str
+) -> None:
+    queries = np.random.default_rng(5).standard_normal((2 * TOGETHER + 3, DIM), dtype=np.float32)
+    with filled(tmp_path / "index", family) as reader:
+        for k, probes in ((4, 3), (40, 1)):
+            alone = [reader.search(query, k, probes=probes) for query in queries]
+            for threads in (1, 3):
+                batch = reader.search(queries, k, probes=probes, threads=threads)
+                assert batch.ids == [hits.ids for hits in alone]
+                for scores, hits in zip(batch.scores, alone, strict=True):
+                    assert scores.tobytes() == hits.scores.tobytes()
 
 
 def test_a_longer_query_is_the_same_query(tmp_path: Path) -> None:

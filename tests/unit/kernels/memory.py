@@ -16,6 +16,7 @@ from streamlsh.buckets.layout import (
     Entries,
     pack_entries,
     pack_group,
+    sort_groups,
 )
 from streamlsh.kernels import where as places
 from streamlsh.kernels.encode import nibble_rows, normalize_rows
@@ -61,6 +62,13 @@ class Memory:
         """The address of the content of a stored value: past its padding."""
         return self.keep_bytes(memoryview(value)[PAD:])
 
+    def keep_whole(self, value: bytes | memoryview) -> memoryview:
+        """A stored value that stays; its content begins a cache line, as in the file."""
+        address = self.keep_bytes(bytes(64 - PAD) + bytes(value)) + 64 - PAD
+        room = self.held[-1]
+        start = address - room.ctypes.data
+        return room[start : start + len(value)].data
+
     def live_pages(self, live: NDArray[np.bool_], absent: set[int] | None = None) -> I64:
         """Addresses of the bitmap's pages; 0 for those that were never written."""
         size = 1 << LIVE_SHIFT
@@ -92,28 +100,33 @@ class Memory:
             ]
         return np.array(segments, np.int64).reshape(-1, 4), np.array(chunks, np.int64)
 
-    def tail(self, entries: Entries) -> I64:
-        """Addresses of the tail's groups."""
+    def groups(self, entries: Entries) -> list[memoryview]:
+        """The tail's groups, as they are stored."""
         parts = [
             entries.take(slice(start, start + GROUP_ENTRIES))
             for start in range(0, len(entries), GROUP_ENTRIES)
         ]
-        return np.array([self.keep_value(pack_group(part).data) for part in parts], np.int64)
+        return [self.keep_whole(pack_group(part).data) for part in parts]
+
+    def tail(self, entries: Entries) -> tuple[U32, I64]:
+        """The tail's directory: buckets and places."""
+        return sort_groups(self.groups(entries), len(entries))
 
     def tables(
         self, segments: list[Entries], tail: Entries, blocks_per_chunk: int
     ) -> dict[str, int]:
         """What a ``where`` says of these segments and this tail."""
         table, chunks = self.segments(segments, blocks_per_chunk)
+        buckets, found = self.tail(tail)
         return {
             "segments": self.keep(table),
             "segment_count": len(table),
             "chunks": self.keep(chunks),
             "chunk_count": len(chunks),
             "blocks_per_chunk": blocks_per_chunk,
-            "tail": self.keep(self.tail(tail)),
+            "tail_buckets": self.keep(buckets),
+            "tail_places": self.keep(found),
             "tail_entries": len(tail),
-            "entries_per_group": GROUP_ENTRIES,
         }
 
 

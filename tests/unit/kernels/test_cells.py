@@ -14,7 +14,6 @@ from streamlsh.kernels.cells import (
     assign_cells,
     encode_in_cells,
     nearest_of,
-    probe_cells,
 )
 from streamlsh.kernels.compiling import kernel
 from streamlsh.kernels.tiles import (
@@ -63,23 +62,6 @@ class Cells:
             self.bounds, nearest, 1.5, found,
         )  # fmt: skip
         return found
-
-    def probe(
-        self, queries: F32, bias: F32, shifts: F32, overflow: int, most: int, reach: float
-    ) -> tuple[NDArray[np.uint32], F32, NDArray[np.int64]]:
-        columns, scales, excess = quantise_points(np.ascontiguousarray(self.frame.T))
-        n = len(queries)
-        cells = np.full((n, most + (overflow >= 0)), 9999, np.uint32)
-        products = np.empty(cells.shape, np.float32)
-        counts = np.empty(n, np.int64)
-        bounds = np.array([max(float(np.abs(bias).max()), 1e-6), self.bounds[1]], np.float32)
-        probe_cells(
-            queries, tile_points(columns), scales, excess, np.zeros(WIDTH, np.float32), HEAD, 0.7,
-            self.tiles, self.scales, self.excess, bias, bounds, shifts, overflow, most, reach,
-            np.empty((n, 4, WIDTH // 64), np.uint64), np.empty(n, np.float32), cells, products,
-            counts,
-        )  # fmt: skip
-        return cells, products, counts
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 300])
@@ -139,50 +121,6 @@ def test_the_nearest_cell_among_the_nearest_in_bytes_is_the_nearest_of_all() -> 
     found = family.assign(projected, 16)
     distances = ((projected[:, None] - family.centres[None]) ** 2).sum(axis=2)
     np.testing.assert_array_equal(found[:, 0], distances.argmin(axis=1))
-
-
-@pytest.mark.parametrize("cells", [1, 2, 64, 65, 700])
-@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
-def test_cells_of_a_query_come_by_distance_and_bias(cells: int, share: float) -> None:
-    family = Cells(cells)
-    rng = np.random.default_rng(1)
-    bias = (family.half_norms + rng.standard_normal(cells)).astype(np.float32)
-    shifts = rng.standard_normal(cells).astype(np.float32)
-    most = max(1, int(share * cells))
-    queries = rng.standard_normal((6, DIM), dtype=np.float32)
-    found, products, counts = family.probe(queries, bias, shifts, -1, most, np.inf)
-    true = (queries @ family.frame)[:, :HEAD] @ family.centres.T
-    assert (counts == most).all()
-    for row in range(len(queries)):
-        assert len(set(found[row].tolist())) == most
-        ranks = (bias - true[row])[found[row]]
-        best = np.sort(bias - true[row])[:most]
-        np.testing.assert_allclose(np.sort(ranks), best, atol=0.5)
-        np.testing.assert_allclose(np.diff(ranks)[np.diff(ranks) < 0], 0, atol=0.5)
-        np.testing.assert_allclose(products[row], (true[row] + shifts)[found[row]], atol=0.35)
-
-
-def test_cells_beyond_the_reach_are_left_out_and_overflow_comes_last() -> None:
-    family = Cells(90)
-    queries = np.random.default_rng(2).standard_normal((5, DIM), dtype=np.float32)
-    none = np.zeros(90, np.float32)
-    every, products, _ = family.probe(queries, family.half_norms, none, -1, 90, np.inf)
-    near, near_products, counts = family.probe(queries, family.half_norms, none, 90, 90, 8.0)
-    for row in range(len(queries)):
-        ranks = family.half_norms[every[row]] - products[row]
-        count = int((ranks <= ranks[0] + 4.0).sum())
-        assert abs(counts[row] - 1 - count) <= 1, "half of what squared distances differ by"
-        held = counts[row] - 1
-        np.testing.assert_array_equal(near[row, :held], every[row, :held])
-        assert (near[row, held], near_products[row, held]) == (90, 0)
-
-
-def test_cells_of_one_score_come_in_order_of_their_numbers() -> None:
-    family = Cells(200)
-    none = np.zeros(200, np.float32)
-    for most in (5, 200):
-        found, _, _ = family.probe(np.zeros((1, DIM), np.float32), none, none, -1, most, np.inf)
-        np.testing.assert_array_equal(found[0], np.arange(most))
 
 
 @pytest.mark.parametrize("rows", [1, 3, 255, 256, 257, 600])

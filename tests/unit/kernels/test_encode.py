@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from streamlsh.datasets import Glosses
 from streamlsh.kernels.encode import (
+    PLAIN_SQUARES,
     encode_by_signs,
     nibble_rows,
     normalize_rows,
+    plain_queries,
     query_bytes,
     query_planes,
     sign_sketches,
@@ -36,6 +38,24 @@ def test_rows_are_scaled_to_length_one(dim: int, length: float) -> None:
     np.testing.assert_allclose(unit, twins.unit_rows(rows), rtol=3e-7, atol=0)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     np.testing.assert_allclose(inverse, 1 / norms, rtol=2e-7)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("dim", DIMS)
+def test_plain_queries_are_scaled_if_wanted_and_unusual_ones_told(dim: int, scale: bool) -> None:
+    rows, out = normal(5, dim), np.empty((5, dim), np.float32)
+    assert plain_queries(rows, scale, out)
+    np.testing.assert_allclose(out, twins.unit_rows(rows) if scale else rows, rtol=2e-7)
+    low, high = np.sqrt(PLAIN_SQUARES)
+    for place, value, plain in (
+        (4, np.nan, False), (0, np.inf, False), (2, -np.inf, False), (2, 1.01 * high, False),
+        (2, 0.9 * high, True), (4, 0.99 * low, False), (4, 1.01 * low, True), (0, 0.0, False),
+    ):  # fmt: skip
+        odd = rows.copy()
+        odd[place, :] = 0
+        odd[place, dim - 1] = value
+        assert plain_queries(odd, scale, out) == plain
+    assert plain_queries(rows[:0], scale, out[:0])
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 4, 5, 8, 11])

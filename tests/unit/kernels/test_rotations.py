@@ -12,7 +12,14 @@ from streamlsh.families.rotation import random_signs, rotated_width
 from streamlsh.kernels.axes import axis_probes, encode_by_axes
 from streamlsh.kernels.compiling import kernel
 from streamlsh.kernels.hadamard import rotate
-from streamlsh.kernels.lifting import FAR, FAR_QUERY, centre_rows, lift_queries, lift_rows
+from streamlsh.kernels.lifting import (
+    FAR,
+    FAR_QUERY,
+    centre_rows,
+    draw_in,
+    lift_queries,
+    lift_rows,
+)
 from tests.unit.kernels import twins
 
 F32 = NDArray[np.float32]
@@ -109,7 +116,11 @@ def test_euclidean_points_are_centred_scaled_and_drawn_in() -> None:
     rows[4] = centre
     for is_query, longest in ((False, FAR), (True, FAR_QUERY)):
         points, halves = np.empty((6, 9), np.float32), np.empty(6, np.float32)
-        centre_rows(rows, centre, 0.5, is_query, points, halves)
+        if is_query:
+            for row in range(6):
+                halves[row] = draw_in(rows[row], centre, 0.5, True, points[row]) / 2
+        else:
+            centre_rows(rows, centre, 0.5, points, halves)
         expected = (rows.astype(np.float64) - centre) * 0.5
         expected[3] *= longest / np.linalg.norm(expected[3])
         np.testing.assert_allclose(points, expected, rtol=1e-5)

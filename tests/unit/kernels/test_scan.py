@@ -11,23 +11,35 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import BLOCK, GROUP_ENTRIES, WORDS, Entries, pack_entries
+from streamlsh.buckets.layout import (
+    BLOCK,
+    GROUP_ENTRIES,
+    WORDS,
+    Entries,
+    pack_entries,
+    sort_groups,
+)
 from streamlsh.kernels import compiling
-from streamlsh.kernels.runs import BLOCK_BYTES, find_bucket, list_runs, list_whole_runs
+from streamlsh.kernels.runs import (
+    BLOCK_BYTES,
+    find_bucket,
+    find_in_tail,
+    list_runs,
+    list_tail_runs,
+    list_whole_runs,
+)
 from streamlsh.kernels.scan import (
     LIVE_SHIFT,
     PENDING,
     SLOTS_AT,
     _plane_tuple,
-    find_place,
-    hash_buckets,
     is_among,
     is_live,
     look_through,
     scan_runs,
-    scan_tail,
 )
 from streamlsh.kernels.select import cut
+from streamlsh.storage.schema import PAD
 from tests.unit.kernels import twins
 from tests.unit.kernels.fresh import fresh
 from tests.unit.kernels.memory import I64, NOTHING, U32, Memory, Store, random_entries, split
@@ -117,17 +129,6 @@ def test_a_bucket_is_found_where_it_stands_or_not_at_all(share: float) -> None:
             assert place == (int(np.searchsorted(codes, bucket)) if held[bucket] else -1)
 
 
-@pytest.mark.parametrize("count", [0, 1, 16, 17, 500])
-def test_probed_buckets_are_found_by_their_hashes(count: int) -> None:
-    rng = np.random.default_rng(0)
-    for most in (600, 2**32):
-        buckets = rng.choice(most, 600, replace=False).astype(np.uint32)
-        table = hash_buckets(buckets, count)
-        assert len(table) >= 4 * count
-        for place, bucket in enumerate(buckets):
-            assert find_place(table, buckets, bucket) == (place if place < count else -1)
-
-
 def test_live_bits_are_those_of_the_pages_and_off_where_there_is_no_page() -> None:
     memory = Memory()
     live = np.random.default_rng(0).random(SLOTS) < 0.5
@@ -183,7 +184,8 @@ class Table:
     def place(self, segments: list[Entries], tail: Entries) -> None:
         self.memory = Memory()
         self.segments, self.chunks = self.memory.segments(segments, PER_CHUNK)
-        self.tail, self.tail_entries = self.memory.tail(tail), len(tail)
+        self.groups = self.memory.groups(tail)
+        self.tail_buckets, self.tail_places = sort_groups(self.groups, len(tail))
 
     def runs(self, buckets: U32, room: int) -> tuple[int, int, I64, F32]:
         runs, bases = np.full((room, 3), -1, np.int64), np.empty(room, np.float32)
@@ -193,24 +195,31 @@ class Table:
         )  # fmt: skip
         return held, entries, runs, bases
 
+    def tail_runs(self, buckets: U32) -> tuple[I64, F32]:
+        """The same of the tail."""
+        ends = np.empty((2, len(buckets)), np.int64)
+        held = find_in_tail(buckets, len(buckets), False, self.tail_buckets, ends)
+        runs, bases = np.full((held, 3), -1, np.int64), np.empty(held, np.float32)
+        list_tail_runs(self.bases[buckets], ends, self.tail_places, 0, runs, bases)
+        return runs, bases
+
     def scan(self, buckets: U32, excluded: U32, limit: int) -> tuple[U32, F32, int, int]:
         """The best slots, their scores, how many entries were scored, how many ties dropped."""
         held, scored, runs, run_bases = self.runs(
             buckets, len(buckets) * len(self.segments) + len(self.chunks)
         )
+        tail_runs, tail_bases = self.tail_runs(buckets)
+        runs = np.concatenate([runs[:held], tail_runs])
+        run_bases = np.concatenate([run_bases[:held], tail_bases])
         slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
         pending, blocks = np.empty(8 * PENDING, np.float32), np.empty(PENDING, np.int64)
         state, threshold = np.zeros(3, np.int64), np.full(1, -np.inf, np.float32)
         where, live = store().where(), self.pages
         scan_runs(
-            runs, run_bases, held, self.planes, self.delta, live, excluded, limit, pending,
+            runs, run_bases, len(runs), self.planes, self.delta, live, excluded, limit, pending,
             blocks, slots, scores, state, threshold, where,
         )  # fmt: skip
-        scored += scan_tail(
-            self.tail, self.tail_entries, GROUP_ENTRIES, hash_buckets(buckets, len(buckets)),
-            buckets, self.bases[buckets], self.planes, self.delta, live, excluded, limit, pending,
-            blocks, slots, scores, state, threshold, where,
-        )  # fmt: skip
+        scored += len(tail_runs)
         look_through(live, excluded, limit, pending, blocks, slots, scores, state, threshold, where)
         kept, _, dropped = cut(slots, scores, state[0], limit, where)
         return slots[:kept], scores[:kept], scored, int(state[1]) + dropped
@@ -390,3 +399,99 @@ def test_whole_runs_hold_the_entries_of_all_buckets_up_to_one(
     expected = places_of(table, np.arange(last + 1, dtype=np.uint32))
     assert entries == len(expected)
     assert entries_of(runs[:held], bases[:held]) == expected
+
+
+TAILS = [0, 1, 7, 8, 9, GROUP_ENTRIES, GROUP_ENTRIES + 1, 700]
+
+
+def tail_entries_of(table: Table) -> list[tuple[int, int, int]]:
+    """(bucket, address of the block, lane) of every entry of the tail, in stored order."""
+    found = []
+    for number, bucket in enumerate(table.entries.buckets.tolist()):
+        group, inside = divmod(number, GROUP_ENTRIES)
+        address = np.frombuffer(table.groups[group], np.uint8).ctypes.data + PAD
+        found.append((bucket, address + inside // 8 * BLOCK_BYTES, inside % 8))
+    return found
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_the_tails_directory_has_every_entry_once_by_bucket_and_where_it_stands(tail: int) -> None:
+    table = Table([], tail)
+    buckets, places = table.tail_buckets, table.tail_places
+    assert [part.dtype.str for part in (buckets, places)] == ["<u4", "<i8"]
+    np.testing.assert_array_equal(buckets, np.sort(table.entries.buckets))
+    listed = sorted(
+        zip(buckets.tolist(), (places & ~7).tolist(), (places & 7).tolist(), strict=True)
+    )
+    assert listed == sorted(tail_entries_of(table))
+    slots = [
+        read(int(place & ~7) + SLOTS_AT + 4 * int(place & 7), 1)[0] for place in places.tolist()
+    ]
+    bucket_of = dict(zip(table.entries.slots.tolist(), table.entries.buckets.tolist(), strict=True))
+    assert [bucket_of[slot] for slot in slots] == buckets.tolist()
+
+
+def test_the_tails_directory_leaves_out_what_is_behind_the_last_entry() -> None:
+    table = Table([], GROUP_ENTRIES + 40)
+    buckets, places = sort_groups(table.groups, GROUP_ENTRIES + 3)
+    expected = sorted(tail_entries_of(table)[: GROUP_ENTRIES + 3])
+    assert (
+        sorted(zip(buckets.tolist(), (places & ~7).tolist(), (places & 7).tolist(), strict=True))
+        == expected
+    )
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_runs_of_the_tail_are_its_entries_in_the_probed_buckets(tail: int) -> None:
+    table = Table([], tail)
+    rng = np.random.default_rng(3)
+    for buckets in (
+        np.arange(BUCKETS, dtype=np.uint32),
+        rng.permutation(BUCKETS)[:20].astype(np.uint32),
+        np.array([BUCKETS - 1, 0, 2**32 - 1, BUCKETS + 7], np.uint32),
+        NOTHING,
+    ):
+        bases = np.resize(table.bases, len(buckets))
+        ends = np.full((2, len(buckets)), -1, np.int64)
+        held = find_in_tail(buckets, len(buckets), False, table.tail_buckets, ends)
+        base_of = dict(zip(buckets.tolist(), bases.tolist(), strict=True))
+        expected = [
+            (address, lane, base_of[bucket])
+            for bucket, address, lane in tail_entries_of(table)
+            if bucket in base_of
+        ]
+        assert held == len(expected)
+        for place, bucket in enumerate(buckets.tolist()):
+            first, end = ends[:, place].tolist()
+            assert (table.tail_buckets[first:end] == bucket).all()
+            assert end - first == (table.entries.buckets == bucket).sum()
+        runs = np.full((held + 5, 3), -1, np.int64)
+        run_bases = np.full(held + 5, np.nan, np.float32)
+        list_tail_runs(bases, ends, table.tail_places, 3, runs, run_bases)
+        assert (runs[:3] == -1).all(), "what is there already stays"
+        assert (runs[held + 3 :] == -1).all()
+        listed = slice(3, held + 3)
+        assert (runs[listed, 2] == runs[listed, 1] + 1).all(), "an entry each"
+        assert entries_of(runs[listed], run_bases[listed]) == sorted(expected)
+
+
+def test_of_probed_buckets_only_as_many_as_count_are_looked_for_in_the_tail() -> None:
+    table = Table([], 300)
+    buckets, ends = np.arange(9, dtype=np.uint32), np.full((2, 4), -1, np.int64)
+    held = find_in_tail(buckets, 4, False, table.tail_buckets, ends)
+    assert held == (table.entries.buckets < 4).sum()
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("last", [0, 19, BUCKETS - 1, 2**32 - 1])
+def test_one_bucket_may_stand_for_all_below_it_in_the_tail(tail: int, last: int) -> None:
+    table = Table([], tail)
+    ends = np.full((2, 1), -1, np.int64)
+    held = find_in_tail(np.array([last], np.uint32), 1, True, table.tail_buckets, ends)
+    runs, bases = np.full((held, 3), -1, np.int64), np.empty(held, np.float32)
+    list_tail_runs(np.full(1, 0.5, np.float32), ends, table.tail_places, 0, runs, bases)
+    expected = [
+        (address, lane, 0.5) for bucket, address, lane in tail_entries_of(table) if bucket <= last
+    ]
+    assert held == len(expected)
+    assert entries_of(runs, bases) == sorted(expected)

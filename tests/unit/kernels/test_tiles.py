@@ -15,13 +15,17 @@ from streamlsh.kernels.tiles import (
     LANES,
     TILE,
     byte_products,
+    byte_sums,
     inner_sums,
+    nibble_products,
     nibble_sums,
     project_rows,
     quantise_points,
+    quantise_to_nibbles,
     residual_sums,
     squared_sums,
     tile_columns,
+    tile_nibbles,
     tile_points,
 )
 from tests.unit.kernels.fresh import fresh
@@ -126,6 +130,103 @@ def test_products_of_bytes_estimate_those_of_the_points() -> None:
     byte_products(tile_points(levels), (np.rint(query / unit) + 128).astype(np.uint8), out)
     estimates = (out[0, :100] - excess) * unit * units
     np.testing.assert_allclose(estimates, points @ query[0], atol=0.5)
+
+
+def test_of_eight_levels_four_stand_in_the_low_halves_of_bytes_and_four_above_them() -> None:
+    rng = np.random.default_rng(0)
+    for count, width in ((1, 8), (64, 128), (65, 24), (300, 256)):
+        levels = rng.integers(0, 16, (count, width)).astype(np.uint8)
+        tiles = tile_nibbles(levels)
+        assert tiles.shape == (-(-count // TILE), width // 8, TILE, 4)
+        assert tiles.flags.c_contiguous
+        padded = np.zeros((len(tiles) * TILE, width), np.uint8)
+        for tile, eight, point, four in np.ndindex(tiles.shape):
+            byte = tiles[tile, eight, point, four]
+            padded[TILE * tile + point, 8 * eight + four] = byte & 15
+            padded[TILE * tile + point, 8 * eight + 4 + four] = byte >> 4
+        np.testing.assert_array_equal(padded[:count], levels)
+        assert not padded[count:].any()
+
+
+@pytest.mark.parametrize("has", BYTE_PRODUCTS)
+@pytest.mark.parametrize("width", [8, 24, 128, 256])
+def test_products_of_bytes_with_levels_are_exact(
+    width: int, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiply: Any = compiled(nibble_products.py_func, has, monkeypatch)  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    for count in (1, 63, 64, 65, 300):
+        levels = rng.integers(0, 16, (count, width)).astype(np.uint8)
+        levels[0] = 15
+        tiles = tile_nibbles(levels)
+        for queries in range(1, GROUP + 1):
+            asked = rng.integers(0, 256, (queries, width)).astype(np.uint8)
+            asked[0] = 255
+            out = np.full((queries, tiles.shape[0] * TILE), -1, np.int32)
+            multiply(tiles, asked, out)
+            expected = asked.astype(np.int64) @ levels.T.astype(np.int64)
+            np.testing.assert_array_equal(out[:, :count], expected)
+            assert not out[:, count:].any(), "what pads the tiles is zero"
+    check_instructions(multiply, has)
+
+
+@pytest.mark.parametrize("width", [8, 128, 256])
+@pytest.mark.parametrize("count", [1, 64, 130])
+def test_points_at_four_bits_are_within_half_a_step_each_in_steps_of_its_own(
+    count: int, width: int
+) -> None:
+    rng = np.random.default_rng(count)
+    points = rng.standard_normal((count, width), dtype=np.float32)
+    points *= rng.choice([1e-5, 1, 1e5], (count, 1)).astype(np.float32)
+    points[0] = 0
+    levels, halves, excess = quantise_to_nibbles(points)
+    assert [part.dtype.char for part in (levels, halves, excess)] == list("Bfi")
+    assert levels.max() <= 15
+    values = 2 * halves[:, None].astype(np.float64) * (levels - 7.5)
+    assert (np.abs(values - points) <= 1.0001 * halves[:, None]).all()
+    np.testing.assert_allclose(halves[1:], np.abs(points[1:]).max(axis=1) / 15, rtol=1e-6)
+    ends = (levels == 0) | (levels == 15)
+    assert ends[1:].any(axis=1).all(), "the largest magnitude takes the last level"
+    np.testing.assert_array_equal(excess, 256 * levels.astype(np.int64).sum(axis=1))
+
+
+def test_products_of_levels_give_those_of_the_quantised_points_exactly() -> None:
+    rng = np.random.default_rng(1)
+    points = rng.standard_normal((100, 128), dtype=np.float32)
+    levels, halves, excess = quantise_to_nibbles(points)
+    query = rng.integers(0, 256, (GROUP, 128)).astype(np.uint8)
+    query[0], query[1] = 255, 0
+    sums = np.empty((GROUP, 2 * TILE), np.int32)
+    nibble_products(tile_nibbles(levels), query, sums)
+    signed = query.astype(np.int64) - 128
+    steps = 2 * sums[:, :100].astype(np.int64) - excess - 15 * signed.sum(axis=1)[:, None]
+    np.testing.assert_array_equal(steps, signed @ (2 * levels.astype(np.int64) - 15).T)
+    assert np.abs(steps).max() < 2**24, "whole numbers that float32 has"
+    errors = steps * halves.astype(np.float64) - signed @ points.T.astype(np.float64)
+    most = np.abs(signed).sum(axis=1)[:, None] * halves * 1.0001
+    assert (np.abs(errors) <= most).all()
+
+
+def bytes_of(query: Any, point: Any) -> int:
+    total: int = byte_sums(query.ctypes.data, point.ctypes.data, query.shape[0] // 64)
+    return total
+
+
+@pytest.mark.parametrize("has", BYTE_PRODUCTS)
+def test_the_product_of_a_querys_bytes_with_a_points_is_exact(
+    has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = compiled(bytes_of, has, monkeypatch)
+    rng = np.random.default_rng(0)
+    for width in (0, 64, 128, 256, 1024):
+        for query in (rng.integers(0, 256, width).astype(np.uint8), np.full(width, 255, np.uint8)):
+            for point in (
+                rng.integers(-128, 128, width).astype(np.int8),
+                np.full(width, -128, np.int8),
+                np.full(width, 127, np.int8),
+            ):
+                assert total(query, point) == query.astype(np.int64) @ point.astype(np.int64)
+    check_instructions(total, has)
 
 
 def nibbles(codes: Any, query: Any, width: int) -> int:

@@ -139,7 +139,7 @@ def test_an_index_may_be_created_in_an_empty_folder(tmp_path: Path) -> None:
         assert len(reader) == 0
 
 
-@pytest.mark.parametrize("map_size", [1 << 12, 1 << 16, 1 << 47])
+@pytest.mark.parametrize("map_size", [1 << 12, 1 << 15, 1 << 47])
 def test_a_map_that_an_index_cannot_have_is_an_error_and_leaves_the_place_free(
     tmp_path: Path, map_size: int
 ) -> None:
