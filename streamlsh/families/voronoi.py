@@ -122,15 +122,16 @@ class Voronoi(Family):
         if lift.metric == "inner_product":
             bias -= 0.5
         bias = (weights * bias).astype(np.float32)
-        sums = float((np.abs(centres).sum(axis=1) * weights).max())
         columns, units, excess = quantise_points(np.ascontiguousarray(basis.T))
         weighted = centres * weights[:, None]
         levels, halves, level_excess = quantise_to_nibbles(weighted)
+        # At 4 bits no coordinate is zero, so a sparse centre has longer sums than it seems.
+        sums = halves * np.abs(2 * levels.astype(np.int32) - 15).sum(axis=1)
         self._freeze(
             CELLS, tile_points(columns), units, excess, offset, WIDTH, len(basis), self._head,
             float(tail_weight), tile_nibbles(levels), halves, level_excess,
             *quantise_points(weighted), bias, cells,
-            np.array([max(float(np.abs(bias).max()), 1e-6), sums], np.float32), shifts,
+            np.array([max(float(np.abs(bias).max()), 1e-6), sums.max()], np.float32), shifts,
             -1 if self.overflow is None else self.overflow, METRICS.index(lift.metric),
             lift.mean, lift.scale,
         )  # fmt: skip

@@ -35,7 +35,7 @@ CACHE_LINE = 64
 - the centres at 4 bits by ``tile_nibbles``, with what ``quantise_to_nibbles`` gives; the same in
   bytes, (cells, head), with what ``quantise_points`` gives; and how many there are;
 - (cells,) bias of their ranks; the largest magnitude of it, and the largest sum of a centre's
-  magnitudes; (cells,) what is added to their products with a query;
+  magnitudes at 4 bits; (cells,) what is added to their products with a query;
 - a bucket beside the cells that every query probes, its base being zero; -1 for none;
 - the metric by its number in ``where``; mean and scale that Euclidean vectors are centred by.
 """
@@ -53,7 +53,7 @@ def _rank_cells(
         excess: (cells,) as ``quantise_to_nibbles`` gives it, like the next one.
         halves: see there.
         bias: (cells,).
-        bounds: the largest magnitude of it, and the largest sum of a centre's magnitudes.
+        bounds: the largest magnitude of it, and the largest sum of a centre's magnitudes at 4 bits.
         step: steps per unit of the point.
         order: at least (cells,), written.
 
@@ -65,7 +65,7 @@ def _rank_cells(
         total += np.int32(point[i])
     shared = np.int32(15) * (total - np.int32(128 * point.shape[0]))
     inverse = np.float32(1.0) / np.float32(step)
-    grid = MOST / (bounds[0] + bounds[1] * np.float32(128.0 * 16.0 / 15.0) * inverse)
+    grid = MOST / (bounds[0] + bounds[1] * np.float32(128.0) * inverse)
     for cell in range(bias.shape[0]):
         steps = np.int32(2) * sums[cell] - excess[cell] - shared
         order[cell] = np.int32((bias[cell] - np.float32(steps) * (inverse * halves[cell])) * grid)

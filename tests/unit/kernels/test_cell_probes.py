@@ -67,7 +67,9 @@ class Probing:
 
     def bounds(self) -> F32:
         largest = max(float(np.abs(self.bias).max()), 1e-6)
-        return np.array([largest, np.abs(self.centres).sum(axis=1).max()], np.float32)
+        levels, halves, _ = quantise_to_nibbles(self.centres)
+        sums = halves * np.abs(2 * levels.astype(np.int64) - 15).sum(axis=1)
+        return np.array([largest, sums.max()], np.float32)
 
     def probe(self, queries: F32, most: int, reach: float = np.inf, overflow: int = -1) -> Found:
         columns, units, excess = quantise_points(self.basis)
@@ -109,7 +111,7 @@ class Probing:
         inverse = np.float32(1) / step
         ranks = self.bias - steps.astype(np.float32) * (inverse * halves)
         bounds = self.bounds()
-        grid = MOST / (bounds[0] + bounds[1] * np.float32(128 * 16 / 15) * inverse)
+        grid = MOST / (bounds[0] + bounds[1] * np.float32(128) * inverse)
         order = (ranks * grid).astype(np.int64)
         within = min(0.5 * reach * float(grid), 2.0**31)
         nearest = np.argsort(order, kind="stable")
