@@ -11,7 +11,7 @@ from streamlsh.families.voronoi import Voronoi
 
 
 def test_ranks_of_sparse_centres_do_not_overflow() -> None:
-    """At 4 bits none of their zeros is one: sums of a dense query add up far beyond the centre's."""
+    """At 4 bits none of their zeros is one: sums of a dense query grow beyond the centre's own."""
     centres = np.zeros((64, 128), np.float32)
     centres[np.arange(64), np.arange(64)] = 10
     centres[3, 3] = 12
