@@ -88,7 +88,7 @@ def ask(
         if answer is not None:
             return _one_hits(index.config, view, search.plan, answer)
     queries, single = read_queries(index.config, vectors)
-    answers = answer_all(index, view, search, live, excluded, queries, threads)
+    answers = answer_all(index.family, view, search, live, excluded, queries, threads)
     if single:
         return _one_hits(index.config, view, search.plan, answers[0])
     return _many_hits(index.config, view, search.plan, answers)

@@ -338,7 +338,7 @@ class _Runs:
         queries = self._queries[:count]
         begun = time.perf_counter()
         answers = answer_all(
-            self._index, self._view, search, self._view.live, NONE_EXCLUDED, queries, 1
+            self._index.family, self._view, search, self._view.live, NONE_EXCLUDED, queries, 1
         )
         seconds = (time.perf_counter() - begun) / count
         slots, scores_of, notes = (

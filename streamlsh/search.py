@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from streamlsh.families.base import Family, Probed
 from streamlsh.kernels.answer import answer_queries
-from streamlsh.kernels.asking import find_hits
+from streamlsh.kernels.asking import SHORT, find_hits
 from streamlsh.kernels.naming import name_hits
 from streamlsh.kernels.rerank import scan_rows
 from streamlsh.planning import Search
-from streamlsh.storage.opening import Index
 from streamlsh.view import View
 
 F32 = NDArray[np.float32]
@@ -29,9 +28,8 @@ TOGETHER = 64
 """Queries that go through the kernels in one call: what lies between stays in the cache."""
 NAME_BYTES = 48
 """Bytes an id is expected to have; longer ones cost a second try."""
-
-
 NONE_EXCLUDED = np.zeros(0, np.uint32)
+"""What ``excluded`` is where nothing is."""
 
 
 class Answer(NamedTuple):
@@ -53,7 +51,7 @@ class Answer(NamedTuple):
 
 
 def answer_all(
-    index: Index,
+    family: Family,
     view: View,
     search: Search,
     live: I64,
@@ -64,7 +62,7 @@ def answer_all(
     """Answer queries a few at a time.
 
     Args:
-        index: the open index.
+        family: the index's family.
         view: of the commit to search.
         search: how.
         live: addresses of the bitmap's pages of slots that may be returned.
@@ -77,7 +75,7 @@ def answer_all(
     """
 
     def answer(part: F32) -> Answer:
-        return _answer(index.family, view, search, live, excluded, part)
+        return _answer(family, view, search, live, excluded, part)
 
     if len(queries) <= TOGETHER:
         return [answer(queries)]
@@ -101,7 +99,7 @@ def answer_by_sketches(
     """Answer queries in one call of a kernel; the arguments are as in ``answer_all``.
 
     Args:
-        family: the index's family.
+        family: see there.
         view: see there.
         search: see there; of tables, or of all sketches.
         live: see there.
@@ -110,7 +108,7 @@ def answer_by_sketches(
         checked: whether they are as the metric wants them; or else it is done on the way.
 
     Returns:
-        ``None`` if that is not enough: a query needs a closer look, or a wider one.
+        ``None`` if queries that were not checked need a closer look, or a wider one.
     """
     plan, k = search.plan, search.k
     count = len(queries)
@@ -122,8 +120,11 @@ def answer_by_sketches(
         family.frozen, view.where, live, excluded, queries, checked, *search.numbers, slots,
         scores, notes, text,
     )  # fmt: skip
-    if size < 0:
+    if size < 0 and not checked:
         return None
+    if size == SHORT:
+        _widen(family, view, search, live, excluded, queries, slots, scores, notes)
+        return _named(view, k, slots, scores, notes)
     if size <= len(text):
         ids = text[:size].tobytes().decode().split("\0")
         ids.pop()  # nothing follows the last zero
@@ -137,22 +138,25 @@ def _answer(
     family: Family, view: View, search: Search, live: I64, excluded: U32, queries: F32
 ) -> Answer:
     if search.plan.route == "exact":
-        found = _exact_search(view, search, live, excluded, queries)
-    else:
-        answer = answer_by_sketches(family, view, search, live, excluded, queries, True)
-        if answer is not None:
-            return answer
-        found = _widened(family, view, search, live, excluded, queries)
-    return _named(view, search.k, *found)
+        return _named(view, search.k, *_exact_search(view, search, live, excluded, queries))
+    answer = answer_by_sketches(family, view, search, live, excluded, queries, True)
+    assert answer is not None, "queries that were checked need no closer look"
+    return answer
 
 
-def _widened(
-    family: Family, view: View, search: Search, live: I64, excluded: U32, queries: F32
-) -> tuple[U32, F32, I64]:
-    """Look into more and more buckets for queries that find fewer items than they must."""
+def _widen(
+    family: Family,
+    view: View,
+    search: Search,
+    live: I64,
+    excluded: U32,
+    queries: F32,
+    slots: U32,
+    scores: F32,
+    notes: I64,
+) -> None:
+    """Look into more and more buckets for the queries that found fewer items than they must."""
     count = search.plan.probes
-    probed = family.probe(queries, count, search.plan.reach)
-    slots, scores, notes = _search_buckets(view, search, live, excluded, queries, probed)
     while count < family.most_probes:
         short = np.flatnonzero(notes[:, 0] < search.wanted)
         if not len(short):
@@ -165,7 +169,6 @@ def _widened(
             probed = family.first_table(rows)
         wider = _search_buckets(view, search, live, excluded, rows, probed)
         slots[short], scores[short], notes[short] = wider
-    return slots, scores, notes
 
 
 def _search_buckets(

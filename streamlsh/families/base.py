@@ -112,6 +112,16 @@ class Probed(NamedTuple):
         )
 
 
+def empty_codes(items: int, tables: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64], F32, F32]:
+    """Room for a bucket a table and one sketch an item: buckets, bits, f, a."""
+    return (
+        np.empty((items, tables), np.uint32),
+        np.empty((items, WORDS), np.uint64),
+        np.empty(items, np.float32),
+        np.empty(items, np.float32),
+    )
+
+
 def single_sketch(buckets: NDArray[np.uint32], bits: NDArray[np.uint64], f: F32, a: F32) -> Encoded:
     """Items with one sketch each, stored in every one of their (n, tables) buckets."""
     shape = buckets.shape

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError
-from streamlsh.families.base import F32, Encoded, Family, single_sketch
+from streamlsh.families.base import F32, Encoded, Family, empty_codes, single_sketch
 from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_signs, rotated_width
 from streamlsh.kernels.axes import encode_by_axes
@@ -107,11 +107,7 @@ class CrossPolytope(Family):
 
     def encode(self, vectors: F32) -> Encoded:
         """A code a table, and one sketch."""
-        n = len(vectors)
-        buckets = np.empty((n, self.tables), np.uint32)
-        bits = np.empty((n, WORDS), np.uint64)
-        f = np.empty(n, np.float32)
-        a = np.empty(n, np.float32)
+        buckets, bits, f, a = empty_codes(len(vectors), self.tables)
         encode_by_axes(
             np.ascontiguousarray(vectors, np.float32), self._centre, self._signs,
             buckets, bits, f, a,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
-from streamlsh.families.base import F32, Encoded, Family, single_sketch
+from streamlsh.families.base import F32, Encoded, Family, empty_codes, single_sketch
 from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_frame
 from streamlsh.kernels.encode import encode_by_signs
@@ -99,11 +99,7 @@ class Hyperplane(Family):
 
     def encode(self, vectors: F32) -> Encoded:
         """Keys from the first projections' signs, one sketch from all of them."""
-        n = len(vectors)
         unit = np.ascontiguousarray(vectors, np.float32)  # kernels read rows by address
-        buckets = np.empty((n, self.tables), np.uint32)
-        bits = np.empty((n, WORDS), np.uint64)
-        f = np.empty(n, np.float32)
-        a = np.empty(n, np.float32)
+        buckets, bits, f, a = empty_codes(len(vectors), self.tables)
         encode_by_signs(unit, self._tiles, self._offset, self._bits, buckets, bits, f, a)
         return single_sketch(buckets, bits, f, a)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError
-from streamlsh.families.base import F32, Encoded, Family, single_sketch
+from streamlsh.families.base import F32, Encoded, Family, empty_codes, single_sketch
 from streamlsh.families.parameters import check_names, integer_in
 from streamlsh.families.rotation import random_signs, rotated_width
 from streamlsh.families.spread import centre_and_scale
@@ -169,11 +169,7 @@ class PStable(Family):
 
     def encode(self, vectors: F32) -> Encoded:
         """A bucket a table, and one sketch."""
-        n = len(vectors)
-        buckets = np.empty((n, self.tables), np.uint32)
-        bits = np.empty((n, WORDS), np.uint64)
-        f = np.empty(n, np.float32)
-        a = np.empty(n, np.float32)
+        buckets, bits, f, a = empty_codes(len(vectors), self.tables)
         encode_by_floors(
             np.ascontiguousarray(vectors, np.float32), self._columns, self._offsets,
             self.bucket_length, self._bits, self._centre, self._scale, self._signs, buckets,

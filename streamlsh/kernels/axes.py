@@ -214,15 +214,8 @@ def probe_axes(
 ) -> None:
     """From queries to sketches and to the most promising buckets of all tables.
 
-    Args:
-        frozen: what the family froze.
-        queries: (n, dim), contiguous.
-        reach: as in ``axis_probes``.
-        planes: (n, 4, words), written.
-        deltas: (n,), written.
-        buckets: (n, most), written, most promising first.
-        bases: (n, most), written: zeros.
-        counts: (n,), written: how many each query got.
+    The arguments are as in ``probe_cells``; reach is as in ``axis_probes``.
+    Bases are zero, and there is no overflow.
     """
     tables, rotations, width = frozen[TABLES], frozen[ROTATIONS], frozen[WIDTH]
     signs = carray(pointer(frozen[SIGNS]), (tables, rotations, width), np.float32)

@@ -11,7 +11,7 @@ from numba import carray
 from numpy.typing import NDArray
 
 from streamlsh.kernels.cells import MOST, NEVER, STRIDE, nearest_of
-from streamlsh.kernels.compiling import inlined, kernel, pointer, prefetch
+from streamlsh.kernels.compiling import CACHE_LINE, inlined, kernel, pointer, prefetch
 from streamlsh.kernels.encode import project_queries, quantise, query_planes
 from streamlsh.kernels.lifting import draw_in, lift_queries
 from streamlsh.kernels.tiles import GROUP, TILE, byte_sums, nibble_products
@@ -21,8 +21,6 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
-
-CACHE_LINE = 64
 
 (
     BASIS_TILES, BASIS_UNITS, BASIS_EXCESS, OFFSET, WIDTH, DIM, HEAD, TAIL_WEIGHT, TILES, HALVES,

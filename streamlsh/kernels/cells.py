@@ -17,7 +17,8 @@ from streamlsh.kernels.encode import (
     sign_sketches,
     square_rows,
 )
-from streamlsh.kernels.tiles import GROUP, LANES, TILE, byte_products, project_rows, residual_sums
+from streamlsh.kernels.sums import LANES, residual_sums, sum_lanes
+from streamlsh.kernels.tiles import GROUP, TILE, byte_products, project_rows
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
@@ -302,15 +303,4 @@ def _residuals(point: F32, centre: F32, first: F32, lanes: F32) -> tuple[float, 
         point.ctypes.data, centre.ctypes.data, first.ctypes.data, point.shape[0] // LANES,
         lanes.ctypes.data,
     )  # fmt: skip
-    return _total(lanes[0]), _total(lanes[1])
-
-
-@inlined
-def _total(lanes: F32) -> float:
-    """Sum of LANES numbers, halves upon halves."""
-    width = LANES // 2
-    while width:
-        for lane in range(width):
-            lanes[lane] += lanes[lane + width]
-        width //= 2
-    return lanes[0]
+    return sum_lanes(lanes[0]), sum_lanes(lanes[1])

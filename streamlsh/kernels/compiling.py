@@ -69,6 +69,10 @@ def pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
+CACHE_LINE = 64
+"""Bytes that ``prefetch`` brings."""
+
+
 @intrinsic
 def prefetch(typing_context: Any, address: Any) -> Any:
     """``prefetch(address)``: begin to load the cache line of an int64 address."""

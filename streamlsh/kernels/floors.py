@@ -231,15 +231,8 @@ def probe_floors(
 ) -> None:
     """From queries to sketches and to the most promising buckets.
 
-    Args:
-        frozen: what the family froze.
-        queries: (n, dim), contiguous.
-        reach: as in ``floor_probes``.
-        planes: (n, 4, words), written.
-        deltas: (n,), written.
-        buckets: (n, most), written, most promising first.
-        bases: (n, most), written: zeros.
-        counts: (n,), written: how many each query got.
+    The arguments are as in ``probe_cells``; reach is as in ``floor_probes``.
+    Bases are zero, and there is no overflow.
     """
     numbers = frozen.view(np.float64)
     hashes, dim, width = frozen[HASHES], frozen[DIM], frozen[WIDTH]

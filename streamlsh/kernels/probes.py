@@ -99,15 +99,8 @@ def probe_signs(
 ) -> None:
     """From queries to sketches and to the most promising buckets of sign hashing.
 
-    Args:
-        frozen: what the family froze.
-        queries: (n, dim), contiguous.
-        reach: as in ``sign_probes``.
-        planes: (n, 4, width // 64), written.
-        deltas: (n,), written.
-        buckets: (n, most), written, most promising first.
-        bases: (n, most), written: zeros.
-        counts: (n,), written: how many each query got.
+    The arguments are as in ``probe_cells``; reach is as in ``sign_probes``.
+    Bases are zero, and there is no overflow.
     """
     width, dim = frozen[WIDTH], frozen[DIM]
     tiles = carray(pointer(frozen[BASIS_TILES]), (width // TILE, (dim + 3) // 4, TILE, 4), np.int8)

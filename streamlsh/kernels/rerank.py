@@ -10,10 +10,11 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel, pointer, prefetch
+from streamlsh.kernels.compiling import CACHE_LINE, inlined, kernel, pointer, prefetch
 from streamlsh.kernels.scan import LIVE_SHIFT, is_among, is_live
 from streamlsh.kernels.select import cut, sort_best_first
-from streamlsh.kernels.tiles import inner_sums, nibble_sums, squared_sums
+from streamlsh.kernels.sums import LANES, inner_sums, squared_sums, sum_lanes
+from streamlsh.kernels.tiles import nibble_sums
 from streamlsh.kernels.where import (
     CODE_WIDTH,
     COSINE,
@@ -28,8 +29,6 @@ U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
-LANES = 16
-CACHE_LINE = 64
 AHEAD = 12
 """Candidates between asking for a row and using it."""
 
@@ -47,7 +46,7 @@ def inner_product(query: int, row: int, dim: int, lanes: F32) -> float:
         y = carray(pointer(row), dim, np.float32)
         for i in range(whole, dim):
             lanes[i - whole] += x[i] * y[i]
-    return _total(lanes)
+    return sum_lanes(lanes)
 
 
 @inlined
@@ -61,18 +60,7 @@ def squared_distance(query: int, row: int, dim: int, lanes: F32) -> float:
         for i in range(whole, dim):
             difference = x[i] - y[i]
             lanes[i - whole] += difference * difference
-    return _total(lanes)
-
-
-@inlined
-def _total(lanes: F32) -> float:
-    """Sum of LANES numbers, halves upon halves."""
-    width = LANES // 2
-    while width:
-        for lane in range(width):
-            lanes[lane] += lanes[lane + width]
-        width //= 2
-    return lanes[0]
+    return sum_lanes(lanes)
 
 
 @inlined

@@ -150,7 +150,7 @@ def list_whole_runs(
     for s in range(segments.shape[0]):
         codes = carray(pointer(segments[s, 1]), segments[s, 0], np.uint32)
         starts = carray(pointer(segments[s, 2]), segments[s, 0] + 1, np.uint32)
-        low = _first_from(codes, last + 1)
+        low = first_from(codes, last + 1)
         end = np.int64(starts[low])
         entries += end
         for first in range(0, end, per_chunk):
@@ -178,10 +178,10 @@ def find_in_tail(buckets: U32, count: int, whole: bool, tail: U32, ends: I64) ->
     """
     entries = 0
     for p in range(count):
-        low = 0 if whole else _first_from(tail, np.int64(buckets[p]))
+        low = 0 if whole else first_from(tail, np.int64(buckets[p]))
         high = low
         if whole:
-            high = _first_from(tail, np.int64(buckets[p]) + 1)
+            high = first_from(tail, np.int64(buckets[p]) + 1)
         else:
             while high < tail.shape[0] and tail[high] == buckets[p]:
                 high += 1
@@ -216,13 +216,13 @@ def list_tail_runs(
 
 
 @inlined
-def _first_from(codes: U32, bucket: int) -> int:
-    """The first place of sorted codes at which one is no less than a bucket."""
+def first_from(numbers: U32, wanted: int) -> int:
+    """The first place of sorted numbers at which one is no less than another number."""
     low = 0
-    high = codes.shape[0]
+    high = numbers.shape[0]
     while low < high:
         middle = (low + high) >> 1
-        if np.int64(codes[middle]) < bucket:
+        if np.int64(numbers[middle]) < wanted:
             low = middle + 1
         else:
             high = middle

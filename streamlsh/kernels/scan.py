@@ -16,6 +16,7 @@ from numba import carray
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import (
+    CACHE_LINE,
     at_least,
     inlined,
     kernel,
@@ -24,7 +25,7 @@ from streamlsh.kernels.compiling import (
     prefetch,
     score_eight,
 )
-from streamlsh.kernels.runs import BLOCK_BYTES
+from streamlsh.kernels.runs import BLOCK_BYTES, first_from
 from streamlsh.kernels.select import cut, keep_best
 
 U32 = NDArray[np.uint32]
@@ -36,7 +37,6 @@ LIVE_SHIFT = 14
 """log2 of the slots that one page of the live bitmap covers."""
 SLOTS_AT = 288
 """Where its slots begin."""
-CACHE_LINE = 64
 PENDING = 1024
 """Blocks that are scored before their scores are looked through."""
 STRIDE = 8
@@ -60,15 +60,8 @@ def is_live(live: I64, slot: int) -> bool:
 @inlined
 def is_among(sorted_slots: U32, slot: int) -> bool:
     """Whether a slot is in a sorted list, usually an empty one."""
-    low = 0
-    high = sorted_slots.shape[0]
-    while low < high:
-        middle = (low + high) >> 1
-        if np.int64(sorted_slots[middle]) < slot:
-            low = middle + 1
-        else:
-            high = middle
-    return low < sorted_slots.shape[0] and np.int64(sorted_slots[low]) == slot
+    place = first_from(sorted_slots, slot)
+    return place < sorted_slots.shape[0] and np.int64(sorted_slots[place]) == slot
 
 
 @inlined

@@ -23,12 +23,12 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from streamlsh.kernels.compiling import everywhere, has_feature, inlined, kernel
+from streamlsh.kernels.sums import FLOATS, LANES, multiply_add
 
 TILE = 64
 """Columns of a tile."""
 GROUP = 4
 """Rows that meet a tile together."""
-LANES = 16
 _PARTS = TILE // LANES
 
 F32 = NDArray[np.float32]
@@ -37,7 +37,6 @@ U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
 
 _FLOAT, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-_FLOATS = ir.VectorType(_FLOAT, LANES)
 _INTS = ir.VectorType(_I32, LANES)
 _HAS_BYTE_PRODUCTS = has_feature("avx512vnni")
 """Whether kernels are compiled for a machine that multiplies and adds bytes in one instruction."""
@@ -179,46 +178,6 @@ def nibble_products(tiles: U8, queries: U8, out: I32) -> None:
                 _multiply_one_nibbles(x, 0, width // 8, points, y + 4 * columns * row, 0)
 
 
-def _over_rows(addresses: int, results: int, step: Callable[..., Any]) -> Any:
-    """An intrinsic ``(*addresses, steps, out)`` over float32 rows of 16 * steps numbers.
-
-    ``step`` takes sixteen numbers of each row and gives ``results`` pairs of factors; their
-    products are added up in sixteen running sums each, which end at address ``out``.
-    """
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        *bases, steps, out = arguments
-
-        def at(base: Any, offset: Any) -> Any:
-            return builder.inttoptr(builder.add(base, offset), _FLOATS.as_pointer())
-
-        nothing = ir.Constant(_FLOATS, [0.0] * LANES)
-        sums = [cgutils.alloca_once_value(builder, nothing) for _ in range(results)]
-        with cgutils.for_range(builder, steps) as loop:
-            offset = builder.mul(loop.index, ir.Constant(_I64, 4 * LANES))
-            rows = [builder.load(at(base, offset), align=4) for base in bases]
-            for place, (x, y) in zip(sums, step(builder, *rows), strict=True):
-                builder.store(_multiply_add(builder, x, y, builder.load(place)), place)
-        for number, place in enumerate(sums):
-            offset = ir.Constant(_I64, 4 * LANES * number)
-            builder.store(builder.load(place), at(out, offset), align=4)
-        return context.get_dummy_value()
-
-    if addresses == 2:
-
-        @intrinsic
-        def over_two(typing_context: Any, x: Any, y: Any, steps: Any, out: Any) -> Any:
-            return types.none(*(types.int64,) * 4), emit
-
-        return over_two
-
-    @intrinsic
-    def over_three(typing_context: Any, x: Any, y: Any, z: Any, steps: Any, out: Any) -> Any:
-        return types.none(*(types.int64,) * 5), emit
-
-    return over_three
-
-
 def _over_a_tile(
     rows: int, element: Any, vector: Any, elements: int, step: Callable[..., Any]
 ) -> Any:
@@ -272,13 +231,6 @@ def _over_a_tile(
         return types.none(*(types.int64,) * 6), generate
 
     return over_a_tile
-
-
-def _multiply_add(builder: Any, value: Any, part: Any, total: Any) -> Any:
-    """``value * part + total``, rounded once: the same bits with and without such hardware."""
-    function = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-    fused = cgutils.get_or_insert_function(builder.module, function, "llvm.fma.v16f32")
-    return builder.call(fused, [value, part, total])
 
 
 def _multiply_add_bytes(builder: Any, value: Any, part: Any, total: Any) -> Any:
@@ -373,32 +325,9 @@ def nibble_sums(typing_context: Any, codes: Any, query: Any, width: Any, steps: 
     return types.int64(*(types.int64,) * 4), generate
 
 
-_project_one = _over_a_tile(1, _FLOAT, _FLOATS, 1, _multiply_add)
-_project_group = _over_a_tile(GROUP, _FLOAT, _FLOATS, 1, _multiply_add)
+_project_one = _over_a_tile(1, _FLOAT, FLOATS, 1, multiply_add)
+_project_group = _over_a_tile(GROUP, _FLOAT, FLOATS, 1, multiply_add)
 _multiply_one = _over_a_tile(1, _I32, _INTS, 1, _multiply_add_bytes)
 _multiply_group = _over_a_tile(GROUP, _I32, _INTS, 1, _multiply_add_bytes)
 _multiply_one_nibbles = _over_a_tile(1, _I32, _INTS, 2, _multiply_add_nibbles)
 _multiply_group_nibbles = _over_a_tile(GROUP, _I32, _INTS, 2, _multiply_add_nibbles)
-
-
-def _residual_factors(builder: Any, point: Any, centre: Any, other: Any) -> Any:
-    residual = builder.fsub(point, centre)
-    return (residual, residual), (residual, other)
-
-
-def _both(builder: Any, x: Any, y: Any) -> Any:
-    return ((x, y),)
-
-
-def _difference_squared(builder: Any, x: Any, y: Any) -> Any:
-    difference = builder.fsub(x, y)
-    return ((difference, difference),)
-
-
-residual_sums = _over_rows(3, 2, _residual_factors)
-"""``residual_sums(point, centre, other, steps, out)``: with r = point - centre, sixteen running
-sums of r * r and sixteen of r * other."""
-inner_sums = _over_rows(2, 1, _both)
-"""``inner_sums(x, y, steps, out)``: sixteen running sums of x * y."""
-squared_sums = _over_rows(2, 1, _difference_squared)
-"""``squared_sums(x, y, steps, out)``: sixteen running sums of (x - y)^2."""

@@ -246,7 +246,7 @@ class Runs:
         )  # fmt: skip
         view = self._view
         search = new_search(family, plan, K, view.state.live)
-        answers = answer_all(self._index, view, search, view.live, NONE_EXCLUDED, queries, 1)
+        answers = answer_all(family, view, search, view.live, NONE_EXCLUDED, queries, 1)
         scores, notes = (np.concatenate(parts) for parts in list(zip(*answers, strict=True))[2:])
         held = np.arange(K) < notes[:, :1]
         found = (held & (scores[:, :K] >= self._sample.cuts[:, None])).mean(axis=1)

@@ -10,20 +10,17 @@ import pytest
 from numpy.typing import NDArray
 
 from streamlsh.kernels import tiles as kernels
+from streamlsh.kernels.sums import LANES, inner_sums, residual_sums, squared_sums
 from streamlsh.kernels.tiles import (
     GROUP,
-    LANES,
     TILE,
     byte_products,
     byte_sums,
-    inner_sums,
     nibble_products,
     nibble_sums,
     project_rows,
     quantise_points,
     quantise_to_nibbles,
-    residual_sums,
-    squared_sums,
     tile_columns,
     tile_nibbles,
     tile_points,
