@@ -23,7 +23,7 @@ from streamlsh.calibration import Calibration, Setting
 from streamlsh.errors import SampleError
 from streamlsh.metrics import as_queries
 from streamlsh.planning import SearchPlan, exact_count, new_search
-from streamlsh.search import NONE_EXCLUDED, answer_all
+from streamlsh.search import NONE_EXCLUDED, answer_in_groups
 from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.opening import Index, open_index, read_held_out
 from streamlsh.storage.rows import STRIP_SHIFT
@@ -337,13 +337,12 @@ class _Runs:
         search = new_search(self._index.family, plan, k + 1, self._view.state.live)
         queries = self._queries[:count]
         begun = time.perf_counter()
-        answers = answer_all(
-            self._index.family, self._view, search, self._view.live, NONE_EXCLUDED, queries, 1
-        )
+        answers = answer_in_groups(
+            self._index.family, self._view, search, self._view.live, NONE_EXCLUDED, queries, 1,
+            lambda answer: (answer.slots, answer.scores, answer.notes),
+        )  # fmt: skip
         seconds = (time.perf_counter() - begun) / count
-        slots, scores_of, notes = (
-            np.concatenate(parts) for parts in list(zip(*answers, strict=True))[1:]
-        )
+        slots, scores_of, notes = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         found = 0
         for row in range(count):
             held = notes[row, 0]

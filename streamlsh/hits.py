@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from streamlsh.updates import Position
 
 
-@dataclass(slots=True)  # not frozen: that costs a query a microsecond and protects little
-class Plan:
+class Plan(NamedTuple):
     """How a query was answered.
 
     Attributes:
@@ -39,7 +38,7 @@ class Plan:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen: that costs a query a microsecond and protects little
 class Hits:
     """Neighbours of one vector, or of many.
 

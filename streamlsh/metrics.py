@@ -25,9 +25,12 @@ def hashed_rows(metric: str, vectors: F32, unit: F32) -> F32:
 
 
 def as_queries(metric: str, vectors: F32) -> F32:
-    """(n, dim) vectors as kernels and families want queries."""
+    """(n, dim) vectors as kernels and families want queries.
+
+    Writable, because a read-only array would be one more kind to compile the kernels for.
+    """
     if metric != "cosine":
-        return vectors
+        return np.require(vectors, requirements="W")
     unit = np.empty_like(vectors)
     normalize_rows(vectors, unit, np.empty(len(vectors), np.float32))
     return unit

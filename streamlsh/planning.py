@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,12 +12,20 @@ from streamlsh.calibration import MARGIN, Calibration
 from streamlsh.config import MAX_K
 from streamlsh.errors import InvalidInputError
 from streamlsh.families.base import Family
+from streamlsh.kernels.answer import NOTES
 
 DEFAULT_RECALL = 0.95
 MAX_RERANK = 1_000_000
 EXACT_DIM = 16
 """Up to so many dimensions a row is no longer than its sketch, and says more."""
 EXACT_BELOW = 500_000
+SCAN_UNCALIBRATED = 20_000
+"""Up to so many items a scan costs little more than a guess at what tables need."""
+APPLIES_FROM = 0.5
+"""A calibration says nothing of an index with less than this share of the items it measured: where
+there are fewer, the nearest are farther."""
+NAME_BYTES = 48
+"""Bytes an id is expected to have; longer ones cost a second try."""
 
 
 class Request(NamedTuple):
@@ -36,6 +44,10 @@ class Request(NamedTuple):
     match: int | str = "any"
     probes: int | None = None
     rerank: int | None = None
+
+
+Asked: TypeAlias = tuple[int, float | None, int | str, int | None, int | None]
+"""The parts of a request, which is one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,8 @@ class Search(NamedTuple):
         entries: how many entries of a query to keep by their sketches.
         wanted: how many items a query must find, or look at everything.
         numbers: those of ``find_hits``, from ``probes`` to ``k``.
+        names_at: bytes of a query's notes and slots on the sheet of ``find_hits``.
+        sheet_bytes: the same with room for its ids.
     """
 
     plan: SearchPlan
@@ -81,6 +95,8 @@ class Search(NamedTuple):
     entries: int
     wanted: int
     numbers: tuple[int, float, int, int, int, int, int, int]
+    names_at: int
+    sheet_bytes: int
 
 
 def new_search(family: Family, plan: SearchPlan, k: int, allowed: int) -> Search:
@@ -106,7 +122,8 @@ def new_search(family: Family, plan: SearchPlan, k: int, allowed: int) -> Search
         else:
             columns, reach, last = 1, 0.0, family.last_of_first
     numbers = (columns, reach, last, plan.copies, plan.rerank, entries, wanted, k)
-    return Search(plan, k, entries, wanted, numbers)
+    names_at = 8 * NOTES + 4 * plan.exact
+    return Search(plan, k, entries, wanted, numbers, names_at, names_at + k * NAME_BYTES)
 
 
 def is_count(value: object, low: int, high: int) -> bool:
@@ -157,8 +174,10 @@ def plan_search(
         return exact_plan(
             request.k, f"{family.dim} dimensions are too few for sketches to tell neighbours apart"
         )
-    if not asked and live <= family.scan_below:
-        return _scan(family, request, None, f"{live} items are no more than {family.scan_below}")
+    applies = calibration is not None and APPLIES_FROM * calibration.items <= live
+    few = family.scan_below if applies else max(family.scan_below, SCAN_UNCALIBRATED)
+    if not asked and live <= few:
+        return _scan(family, request, None, f"{live} items are no more than {few}")
     if not asked and calibration is not None:
         return _calibrated(family, live, _among_all(request.k, live, allowed), request, calibration)
     if not asked and request.recall is not None:

@@ -18,7 +18,6 @@ from streamlsh.errors import ClosedError
 from streamlsh.filtering import Tags
 from streamlsh.hits import Hits, Item
 from streamlsh.information import describe
-from streamlsh.planning import Request
 from streamlsh.snapshot import Snapshot
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.updates import Position
@@ -120,11 +119,11 @@ class Reader:
         threads: int = 1,
     ) -> Hits:
         """The items most similar to a vector, or to each of many; see ``Snapshot.search``."""
-        request = Request(k, recall, match, probes, rerank)
+        asked = (k, recall, match, probes, rerank)
         index = self._current_index()
         with index.environment.read() as transaction:
             view = self._current_view(index, transaction)
-            return ask(index, transaction, view, vectors, request, tags, exclude, threads)
+            return ask(index, transaction, view, vectors, asked, tags, exclude, threads)
 
     def search_ids(
         self,
@@ -201,10 +200,10 @@ class Reader:
         if self._closed:
             raise ClosedError("this reader was closed; open another with streamlsh.open(path)")
         index = self._index
-        if index.environment.pid != os.getpid():
+        if index.environment.inherited:
             with self._lock:
                 index = self._index
-                if index.environment.pid != os.getpid():
+                if index.environment.inherited:
                     index = open_index(index.environment.path)
                     self._view = None  # its addresses are the parent's
                     self._index = index

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -218,7 +217,7 @@ class Snapshot:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Have the snapshot to oneself, if it is open and this process's own."""
-        if self._index.environment.pid != os.getpid():
+        if self._index.environment.inherited:
             raise ClosedError("a snapshot does not survive fork(); take one in the child")
         with self._lock:
             self._check_open()
@@ -227,7 +226,7 @@ class Snapshot:
     def _check_open(self) -> None:
         if not self._open:
             raise ClosedError("this snapshot was closed; take another from its reader")
-        if self._index.environment.pid != os.getpid():
+        if self._index.environment.inherited:
             raise ClosedError(
                 "this snapshot was taken by another process; a snapshot does not survive fork()"
             )

@@ -7,7 +7,7 @@ the rest of the tables is taken over from the view before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from streamlsh.buckets.layout import GROUP_ENTRIES, blocks_per_chunk, sort_group
 from streamlsh.calibration import Calibration
 from streamlsh.config import METRICS
 from streamlsh.kernels import where as places
-from streamlsh.planning import Request, Search
+from streamlsh.planning import Asked, Search
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT
@@ -60,8 +60,8 @@ class View:
     where: I64
     tables: tuple[NDArray[Any], ...]
     calibration: Calibration | None
-    searches: dict[tuple[Request, int], Search]
-    positions: Mapping[tuple[str, int], Position]
+    searches: dict[tuple[Asked, int], Search]
+    positions: MappingProxyType[tuple[str, int], Position]
     parts: dict[int, I64]
 
 

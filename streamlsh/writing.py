@@ -341,7 +341,7 @@ class Writer:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this writer was closed; open another with streamlsh.writer(path)")
-        if self._index.environment.pid != os.getpid():
+        if self._index.environment.inherited:
             raise ClosedError(
                 "this writer was opened by another process; a writer does not survive fork()"
             )

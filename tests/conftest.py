@@ -41,6 +41,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamlsh.writing.HASH_ASIDE", 4)
     for family in ("crosspolytope", "hyperplane", "pstable", "voronoi"):
         monkeypatch.setattr(f"streamlsh.families.{family}.SCAN_BELOW", 12)
+    monkeypatch.setattr("streamlsh.planning.SCAN_UNCALIBRATED", 0)
     monkeypatch.setattr("streamlsh.planning.EXACT_DIM", 0)
     # Samples of a few rows are larger than what is scanned now, and too small to calibrate on.
     monkeypatch.setattr("streamlsh.creating._calibrated", lambda *_: None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def search(options: Namespace) -> None:
                 "hits": answers[0] if single else answers,
                 "commit": hits.commit,
                 "positions": position_fields(hits.positions.values()),
-                "plan": asdict(hits.plan),
+                "plan": hits.plan._asdict(),
             }
         )
         return

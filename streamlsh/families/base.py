@@ -154,8 +154,8 @@ class Family(ABC):
         buckets: number of buckets, over all tables.
         most_probes: buckets a query may probe; who wants more takes ``first_table``.
         default_probes: buckets a query probes unless told otherwise.
-        scan_below: up to so many items, a scan of all sketches is as fast as probing for the
-            same recall, and misses less.
+        scan_below: up to so many items, a scan of all sketches is as fast as tables for the same
+            recall, and misses less.
         frozen: what kernels need to know; see ``streamlsh.kernels.frozen``.
         last_of_first: the last bucket of the first table, if all of its buckets share one base, of
             zero; ``None`` where each has its own: there is then one table only.

@@ -49,7 +49,7 @@ WIDTH = 64 * WORDS
 HEAD = 128
 MOST_HEAD = 192
 """Up to so many axes there is no tail: it would spend half of the signs on a few of them."""
-SCAN_BELOW = 20_000
+SCAN_BELOW = 1_000
 SPREAD = 0.3
 MOST_CELLS = 256
 """Cells that one query may look into, however many are within reach."""

@@ -39,6 +39,9 @@ I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 U64 = NDArray[np.uint64]
 
+NOTES = 4
+"""Numbers that are noted of a query: see ``notes`` of ``answer_queries``."""
+
 
 @kernel
 def answer_queries(

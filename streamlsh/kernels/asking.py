@@ -7,13 +7,14 @@ interpreter touches in between drives the index out of the cache.
 from __future__ import annotations
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
-from streamlsh.kernels.answer import answer_queries
+from streamlsh.kernels.answer import NOTES, answer_queries
 from streamlsh.kernels.axes import probe_axes
 from streamlsh.kernels.cell_probes import probe_cells
-from streamlsh.kernels.compiling import kernel
+from streamlsh.kernels.compiling import kernel, pointer
 from streamlsh.kernels.encode import plain_queries
 from streamlsh.kernels.floors import probe_floors
 from streamlsh.kernels.frozen import AXES, CELLS, KIND, SIGNS
@@ -82,10 +83,8 @@ def find_hits(
     entries: int,
     wanted: int,
     k: int,
-    slots: U32,
     scores: F32,
-    notes: I64,
-    text: NDArray[np.uint8],
+    sheet: NDArray[np.uint8],
 ) -> int:
     """Probe, scan, re-rank and name: the hits of every vector.
 
@@ -96,7 +95,7 @@ def find_hits(
         excluded: see there.
         vectors: (n, dim), contiguous.
         checked: whether they are as the metric wants queries; or else ``plain_queries`` makes
-            them so.
+            them so, in place.
         probes: buckets to look into at most.
         reach: as in ``probe_buckets``.
         last: look into all buckets up to this one instead, of base zero; -1 for not.
@@ -105,35 +104,37 @@ def find_hits(
         entries: see there.
         wanted: how many items each query must find.
         k: as in ``name_hits``.
-        slots: as in ``answer_queries``, like the next two.
-        scores: see there.
-        notes: see there.
-        text: as in ``name_hits``.
+        scores: (n, exact), written; see ``answer_queries``.
+        sheet: written: the (n, NOTES) notes and (n, exact) slots of ``answer_queries``, then the
+            text of ``name_hits``. One array, because each more that the interpreter makes and
+            hands over costs a query a quarter of a microsecond.
 
     Returns:
-        What ``name_hits`` does; or, with no names written, ``UNUSUAL`` (and nothing else written
-        either) or ``SHORT``.
+        What ``name_hits`` does; or, with no names written, ``SHORT``, or ``UNUSUAL`` (then
+        nothing else is written either, but vectors before the unusual one are scaled).
     """
-    count = vectors.shape[0]
-    queries = vectors
-    if not checked:
-        queries = np.empty(vectors.shape, np.float32)
-        if not plain_queries(vectors, where[METRIC] == COSINE, queries):
-            return UNUSUAL
+    count, exact = scores.shape
+    if not checked and not plain_queries(vectors, where[METRIC] == COSINE, vectors):
+        return UNUSUAL
+    slots_at = count * NOTES * 8
+    names_at = slots_at + count * exact * 4
+    notes = carray(pointer(sheet.ctypes.data), (count, NOTES), np.int64)
+    slots = carray(pointer(sheet.ctypes.data + slots_at), (count, exact), np.uint32)
     planes = np.empty((count, 4, WORDS), np.uint64)
     deltas = np.empty(count, np.float32)
     buckets = np.empty((count, probes), np.uint32)
     bases = np.empty((count, probes), np.float32)
     counts = np.empty(count, np.int64)
-    probe_buckets(frozen, queries, reach, planes, deltas, buckets, bases, counts)
+    probe_buckets(frozen, vectors, reach, planes, deltas, buckets, bases, counts)
     if last >= 0:
         buckets[:, 0] = last
         bases[:, 0] = 0.0
         counts[:] = -1
     fewest = answer_queries(
-        where, live, excluded, queries, planes, deltas, buckets, bases, counts, copies, rerank,
+        where, live, excluded, vectors, planes, deltas, buckets, bases, counts, copies, rerank,
         entries, slots, scores, notes,
     )  # fmt: skip
     if fewest < wanted:
         return SHORT
-    return name_hits(where, slots, scores, notes, k, text, np.empty(count * k, np.int64))
+    ends = np.empty(count * k, np.int64)
+    return name_hits(where, slots, scores, notes, k, sheet[names_at:], ends)

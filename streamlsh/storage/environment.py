@@ -38,11 +38,20 @@ _registry: dict[tuple[int, int], Environment] = {}
 an index was moved, or another one put in its place."""
 # Reentrant: the collector may close a forgotten snapshot while this thread holds it.
 _registry_lock = threading.RLock()
+
+
+def _begin_as_child() -> None:
+    """Note that what is open is the parent's: to ask for the pid is a system call a query."""
+    for environment in _registry.values():
+        environment.inherited = True
+    _registry_lock.release()
+
+
 # No child is born while another thread, which it would not have, holds the lock.
 os.register_at_fork(
     before=_registry_lock.acquire,
     after_in_parent=_registry_lock.release,
-    after_in_child=_registry_lock.release,
+    after_in_child=_begin_as_child,
 )
 
 
@@ -73,12 +82,12 @@ class ReadTransaction:
 
     def __exit__(self, *error: object) -> None:
         environment = self._environment
-        # In a child that was forked within the block, it is the parent's.
-        if environment.pid == os.getpid():
-            try:
-                self._transaction.abort()
-            finally:
-                environment.leave(self._thread)
+        if environment.inherited:  # forked within the block
+            return
+        try:
+            self._transaction.abort()
+        finally:
+            environment.leave(self._thread)
 
 
 class Environment:
@@ -86,7 +95,7 @@ class Environment:
 
     Attributes:
         path: the index's directory.
-        pid: the process that opened it.
+        inherited: whether a parent of this process opened it, so that it is not to be used here.
         file: device and inode of its data file.
         handle: LMDB's own.
         map_generation: counts remappings of the file; addresses from before are void.
@@ -100,7 +109,7 @@ class Environment:
                 "bytes, values that readers use in place would move"
             )
         self.path = path
-        self.pid = os.getpid()
+        self.inherited = False
         self.map_generation = 0
         self.handle = handle
         self.file = _file_identity(path)
@@ -129,7 +138,7 @@ class Environment:
             with storage_errors(self.path), self.handle.begin(write=True) as transaction:
                 yield transaction
         finally:
-            if self.pid == os.getpid():
+            if not self.inherited:
                 self.leave(thread)
 
     def enter(self) -> int:
@@ -148,9 +157,9 @@ class Environment:
         """Count a transaction that has ended; the last one closes what nobody uses."""
         with self._lock:
             self._uncount(thread)
-            last = not self._users and not self._threads
-        if last:
-            self._close_if_unused()
+            if self._users or self._threads:
+                return
+        self._close_if_unused()
 
     def _uncount(self, thread: int) -> None:
         """Count one transaction of a thread less (the lock is held)."""
@@ -254,7 +263,7 @@ class Environment:
 
     def close(self) -> None:
         """Give the handle back; once it has no user and no open transaction, it is closed."""
-        if self.pid != os.getpid():
+        if self.inherited:
             return
         with self._idle:
             self._users -= 1
@@ -309,7 +318,7 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
     with _registry_lock:
         known = _registry.get(_file_identity(directory))
         if known is not None:
-            if known.pid == os.getpid():
+            if not known.inherited:
                 known.path = directory
                 return known.share()
             known.disown()

@@ -21,7 +21,7 @@ from streamlsh.buckets.layout import BLOCK, LANES
 from streamlsh.calibration import MARGIN
 from streamlsh.creating import create
 from streamlsh.planning import SearchPlan, new_search
-from streamlsh.search import NONE_EXCLUDED, answer_all
+from streamlsh.search import NONE_EXCLUDED, answer_in_groups
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.tuning import costs
 from streamlsh.tuning.grid import Tried
@@ -246,8 +246,11 @@ class Runs:
         )  # fmt: skip
         view = self._view
         search = new_search(family, plan, K, view.state.live)
-        answers = answer_all(family, view, search, view.live, NONE_EXCLUDED, queries, 1)
-        scores, notes = (np.concatenate(parts) for parts in list(zip(*answers, strict=True))[2:])
+        answers = answer_in_groups(
+            family, view, search, view.live, NONE_EXCLUDED, queries, 1,
+            lambda answer: (answer.scores, answer.notes),
+        )  # fmt: skip
+        scores, notes = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         held = np.arange(K) < notes[:, :1]
         found = (held & (scores[:, :K] >= self._sample.cuts[:, None])).mean(axis=1)
         half = len(queries) // 2

@@ -57,6 +57,7 @@ def shrink_parts() -> None:
         (segment, "RATIO", 2),
         (rows, "_BLOCK_BYTES", 1),
         (planning, "EXACT_DIM", 0),
+        (planning, "SCAN_UNCALIBRATED", 1_000),
         (hyperplane, "SCAN_BELOW", 1_000),
         (voronoi, "SCAN_BELOW", 1_000),
     ):

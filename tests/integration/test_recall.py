@@ -33,8 +33,9 @@ def recall(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_scan_of_all_sketches_misses_next_to_nothing(
-    family: str, sample: Glosses, tmp_path: Path
+    family: str, sample: Glosses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("streamlsh.families.voronoi.SCAN_BELOW", 20_000)
     with streamlsh.open(indexed(tmp_path / "index", family, sample)) as reader:
         found, plan = recall(reader, sample, None)
     assert plan.route == "scan"
@@ -45,6 +46,7 @@ def test_voronoi_tables_find_nine_of_ten_at_the_default_probes(
     sample: Glosses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamlsh.families.voronoi.SCAN_BELOW", 0)
+    monkeypatch.setattr("streamlsh.planning.SCAN_UNCALIBRATED", 0)
     with streamlsh.open(indexed(tmp_path / "index", "voronoi", sample)) as reader:
         found, plan = recall(reader, sample, None)
     assert plan.route == "tables"

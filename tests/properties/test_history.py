@@ -117,6 +117,7 @@ def test_the_index_depends_on_its_content_and_not_on_its_history(
     family: str, sample: Glosses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamlsh.buckets.segment.RATIO", 2)
+    monkeypatch.setattr("streamlsh.families.voronoi.SCAN_BELOW", 20_000)
     monkeypatch.setattr("streamlsh.buckets.segment.TAIL_ENTRIES", 2048)
     monkeypatch.setattr("streamlsh.buckets.tail.TAIL_ENTRIES", 2048)
     empty = tmp_path / "empty"

@@ -15,7 +15,8 @@ import streamlsh
 from streamlsh import Upsert
 from streamlsh.families.base import Family
 from streamlsh.kernels.encode import normalize_rows
-from streamlsh.search import NAME_BYTES, TOGETHER
+from streamlsh.planning import NAME_BYTES
+from streamlsh.search import TOGETHER
 from tests.conftest import FAMILIES
 
 DIM = 16
@@ -343,6 +344,7 @@ def test_the_plan_says_which_way_was_taken_and_why(
         assert 0 < asked.share < 1
         assert reader.exact(QUERY).plan.route == "exact"
     monkeypatch.setattr("streamlsh.families.hyperplane.SCAN_BELOW", ITEMS - 1)
+    monkeypatch.setattr("streamlsh.planning.SCAN_UNCALIBRATED", ITEMS - 1)
     with streamlsh.open(tmp_path / "index") as reader:
         tables = reader.search(QUERY).plan
         assert tables.route == "tables"

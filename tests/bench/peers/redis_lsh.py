@@ -20,6 +20,7 @@ from tests.bench.peers.plain_lsh import Hyperplanes
 TABLES = 60
 STEP = 1_000
 PATIENCE_SECONDS = 20.0
+SAVE_SECONDS = 600.0
 NOWHERE = "needs the program redis-server (Debian and Ubuntu: apt install redis-server)"
 
 
@@ -52,7 +53,8 @@ class RedisLsh(Peer):
         }  # fmt: skip
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL)
-        self._client = redis.Redis(unix_socket_path=socket)
+        # The client gives up on an answer early; a server that saves gigabytes answers late.
+        self._client = redis.Redis(unix_socket_path=socket, socket_timeout=SAVE_SECONDS)
         self._wait()
         self._count = 0
         self._empty_bytes = self._used()

@@ -13,7 +13,7 @@ from streamlsh.buckets.layout import WORDS, Entries
 from streamlsh.config import METRICS
 from streamlsh.families.base import Family
 from streamlsh.families.registry import FAMILIES
-from streamlsh.kernels.answer import answer_queries
+from streamlsh.kernels.answer import NOTES, answer_queries
 from streamlsh.kernels.asking import SHORT, UNUSUAL, find_hits, probe_buckets
 from streamlsh.kernels.axes import probe_axes
 from streamlsh.kernels.cell_probes import probe_cells
@@ -97,12 +97,21 @@ def ask(
     index: Index, vectors: F32, checked: bool = False, wanted: int = 0, room: int = 9_999,
     probes: int = PROBES, last: int = -1,
 ) -> Found:  # fmt: skip
-    found = Found.empty(len(vectors), room)
+    count = len(vectors)
+    empty = Found.empty(count, room)
+    sheet = np.concatenate(
+        [part.ravel().view(np.uint8) for part in (empty.notes, empty.slots, empty.text)]
+    )
     size = find_hits(
-        index.family.frozen, index.where, index.store.pages, NOTHING, vectors, checked,
-        index.family.columns(probes), np.inf, last, 1, RERANK, ENTRIES, wanted, K, *found[1:],
+        index.family.frozen, index.where, index.store.pages, NOTHING, vectors.copy(), checked,
+        index.family.columns(probes), np.inf, last, 1, RERANK, ENTRIES, wanted, K, empty.scores,
+        sheet,
     )  # fmt: skip
-    return found._replace(size=size)
+    notes, slots, text = np.split(sheet, np.cumsum([empty.notes.nbytes, empty.slots.nbytes]))
+    return Found(
+        size, slots.view(np.uint32).reshape(count, EXACT), empty.scores,
+        notes.view(np.int64).reshape(count, NOTES), text,
+    )  # fmt: skip
 
 
 def step_by_step(index: Index, queries: F32, last: int = -1) -> Found:

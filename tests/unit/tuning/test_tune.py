@@ -116,7 +116,7 @@ def test_an_item_may_have_to_appear_in_every_table(monkeypatch: pytest.MonkeyPat
 
 
 def test_few_items_are_better_scanned() -> None:
-    report = streamlsh.tune(clustered(ROWS), items=2000, recall=RECALL)
+    report = streamlsh.tune(clustered(ROWS), items=900, recall=RECALL)
     assert report.route == "scan"
     assert "plain scanning is the better answer" in report.reason
     assert report.recommended is report.scan
