@@ -220,16 +220,9 @@ class Snapshot:
         if self._index.environment.inherited:
             raise ClosedError("a snapshot does not survive fork(); take one in the child")
         with self._lock:
-            self._check_open()
+            if not self._open:
+                raise ClosedError("this snapshot was closed; take another from its reader")
             yield
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise ClosedError("this snapshot was closed; take another from its reader")
-        if self._index.environment.inherited:
-            raise ClosedError(
-                "this snapshot was taken by another process; a snapshot does not survive fork()"
-            )
 
     def _item(self, key: bytes, value: memoryview) -> Item | None:
         slot, version = ITEM.unpack_from(value)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from streamlsh.kernels.cells import MOST, NEVER, STRIDE, nearest_of
 from streamlsh.kernels.compiling import CACHE_LINE, inlined, kernel, pointer, prefetch
-from streamlsh.kernels.encode import project_queries, quantise, query_planes
+from streamlsh.kernels.encode import project_frozen, quantise, query_planes
+from streamlsh.kernels.frozen import DIM, OWN, WIDTH
 from streamlsh.kernels.lifting import draw_in, lift_queries
 from streamlsh.kernels.tiles import GROUP, TILE, byte_sums, nibble_products
 from streamlsh.kernels.where import EUCLIDEAN, INNER_PRODUCT
@@ -23,12 +24,11 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 (
-    BASIS_TILES, BASIS_UNITS, BASIS_EXCESS, OFFSET, WIDTH, DIM, HEAD, TAIL_WEIGHT, TILES, HALVES,
-    EXCESS, LEVELS, UNITS, OWN_EXCESS, BIAS, CELLS, BOUNDS, SHIFTS, OVERFLOW, METRIC, MEAN, SCALE,
-) = range(1, 23)  # fmt: skip
-"""Places of what ``probe_cells`` wants in the array of a family's frozen parts:
+    HEAD, TAIL_WEIGHT, TILES, HALVES, EXCESS, LEVELS, UNITS, OWN_EXCESS, BIAS, CELLS, BOUNDS,
+    SHIFTS, OVERFLOW, METRIC, MEAN, SCALE,
+) = range(OWN, OWN + 16)  # fmt: skip
+"""Places of what ``probe_cells`` wants of a family's frozen parts, after the projection:
 
-- the projection to WIDTH coordinates as ``project_queries`` wants it, of points of length DIM;
 - how many of the coordinates are the head, and what the others weigh (``query_planes``);
 - the centres at 4 bits by ``tile_nibbles``, with what ``quantise_to_nibbles`` gives; the same in
   bytes, (cells, head), with what ``quantise_points`` gives; and how many there are;
@@ -100,12 +100,6 @@ def probe_cells(
     """
     width, dim, head, total = frozen[WIDTH], frozen[DIM], frozen[HEAD], frozen[CELLS]
     columns = (total + TILE - 1) // TILE * TILE
-    basis_tiles = carray(
-        pointer(frozen[BASIS_TILES]), (width // TILE, (dim + 3) // 4, TILE, 4), np.int8
-    )
-    basis_units = carray(pointer(frozen[BASIS_UNITS]), width, np.float32)
-    basis_excess = carray(pointer(frozen[BASIS_EXCESS]), width, np.int32)
-    offset = carray(pointer(frozen[OFFSET]), width, np.float32)
     tiles = carray(pointer(frozen[TILES]), (columns // TILE, head // 8, TILE, 4), np.uint8)
     halves = carray(pointer(frozen[HALVES]), total, np.float32)
     excess = carray(pointer(frozen[EXCESS]), total, np.int32)
@@ -135,10 +129,7 @@ def probe_cells(
     chosen = np.empty(total, np.int64)
     for start in range(0, queries.shape[0], GROUP):
         group = min(GROUP, queries.shape[0] - start)
-        project_queries(
-            basis_tiles, basis_units, basis_excess, offset, queries[start : start + group],
-            projected[:group],
-        )  # fmt: skip
+        project_frozen(frozen, queries[start : start + group], projected[:group])
         for r in range(group):
             steps[r] = quantise(projected[r, :head], points[r])
         nibble_products(tiles, points[:group], sums[:group])

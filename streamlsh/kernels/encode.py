@@ -8,15 +8,18 @@ may use as many lanes as the machine has without touching the order within one s
 from __future__ import annotations
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import at_most, inlined, kernel
+from streamlsh.kernels.compiling import at_most, inlined, kernel, pointer
+from streamlsh.kernels.frozen import BASIS_EXCESS, BASIS_TILES, BASIS_UNITS, DIM, OFFSET, WIDTH
 from streamlsh.kernels.tiles import TILE, byte_products, project_rows
 
 F32 = NDArray[np.float32]
 I8 = NDArray[np.int8]
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 CHUNK = 256
 """Rows that go through all steps of encoding together: what lies between stays in the cache."""
@@ -268,6 +271,18 @@ def project_queries(
         for j in range(offset.shape[0]):
             value = np.float32(sums[row, j] - excess[j]) * (inverse * units[j])
             out[row, j] = value - offset[j]
+
+
+@inlined
+def project_frozen(frozen: I64, queries: F32, out: F32) -> None:
+    """The same by the projection of a family, from the array of its frozen parts."""
+    width, dim = frozen[WIDTH], frozen[DIM]
+    project_queries(
+        carray(pointer(frozen[BASIS_TILES]), (width // TILE, (dim + 3) // 4, TILE, 4), np.int8),
+        carray(pointer(frozen[BASIS_UNITS]), width, np.float32),
+        carray(pointer(frozen[BASIS_EXCESS]), width, np.int32),
+        carray(pointer(frozen[OFFSET]), width, np.float32), queries, out,
+    )  # fmt: skip
 
 
 @inlined

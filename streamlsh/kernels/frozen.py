@@ -18,6 +18,11 @@ I64 = NDArray[np.int64]
 KIND = 0
 CELLS, SIGNS, AXES, FLOORS = 1, 2, 3, 4
 """The kinds of families: by cells, by signs, by axes, by floors."""
+BASIS_TILES, BASIS_UNITS, BASIS_EXCESS, OFFSET, WIDTH, DIM = range(1, 7)
+"""Places of a projection in bytes to WIDTH coordinates, of vectors of length DIM: what cells and
+signs begin with; see ``project_frozen``."""
+OWN = 7
+"""The first place of what only one of the two has."""
 
 
 def pack(kind: int, values: Iterable[NDArray[Any] | int | float]) -> tuple[I64, list[Any]]:

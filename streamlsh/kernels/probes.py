@@ -11,12 +11,11 @@ import heapq
 from typing import Any
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel, pointer
-from streamlsh.kernels.encode import project_queries, query_planes
-from streamlsh.kernels.tiles import TILE
+from streamlsh.kernels.compiling import inlined, kernel
+from streamlsh.kernels.encode import project_frozen, query_planes
+from streamlsh.kernels.frozen import OWN, WIDTH
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -80,10 +79,9 @@ def sign_probes(
     return written
 
 
-BASIS_TILES, BASIS_UNITS, BASIS_EXCESS, OFFSET, WIDTH, DIM, TABLES, BITS = range(1, 9)
-"""Places of what ``probe_signs`` wants in the array of a family's frozen parts: the directions as
-``project_queries`` wants them, of which there are WIDTH for vectors of length DIM; how many tables
-there are, and bits of a table's key."""
+TABLES, BITS = range(OWN, OWN + 2)
+"""Places of what ``probe_signs`` wants of a family's frozen parts, after its directions: how many
+tables there are, and bits of a table's key."""
 
 
 @kernel
@@ -102,14 +100,10 @@ def probe_signs(
     The arguments are as in ``probe_cells``; reach is as in ``sign_probes``.
     Bases are zero, and there is no overflow.
     """
-    width, dim = frozen[WIDTH], frozen[DIM]
-    tiles = carray(pointer(frozen[BASIS_TILES]), (width // TILE, (dim + 3) // 4, TILE, 4), np.int8)
-    units = carray(pointer(frozen[BASIS_UNITS]), width, np.float32)
-    excess = carray(pointer(frozen[BASIS_EXCESS]), width, np.int32)
-    offset = carray(pointer(frozen[OFFSET]), width, np.float32)
+    width = frozen[WIDTH]
     projected = np.empty((1, width), np.float32)
     bases[:] = 0.0
     for row in range(queries.shape[0]):
-        project_queries(tiles, units, excess, offset, queries[row : row + 1], projected)
+        project_frozen(frozen, queries[row : row + 1], projected)
         deltas[row] = query_planes(projected[0], width, 1.0, planes[row])
         counts[row] = sign_probes(projected[0], frozen[TABLES], frozen[BITS], reach, buckets[row])
