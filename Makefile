@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	>/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-portable check format bench bench-full docs docs-cli clean
+.PHONY: help setup demo test test-portable check format bench bench-full churn soak fuzz docs docs-cli clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: setup ## The figures; DATA=folder for your own vectors instead of the shi
 bench-full: setup ## The same with every peer and curve, up to an hour; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.bench --full --write-docs $(if $(DATA),--data '$(DATA)') $(ARGS)
 
+fuzz: setup ## Bytes that nobody sent yet; SECONDS=600 for longer, TARGETS='json npy' for some
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(TARGETS)
+
 docs: setup ## The site, from docs/ into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'Open site/index.html'
@@ -72,3 +75,9 @@ docs-cli: setup ## Write the docs' pages of the command lines from their own hel
 
 clean: ## Remove what was built, the virtual environment too
 	rm -rf $(VENV) site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+soak: setup ## The long forms of all fault tests, an hour or two; their output goes to docs/soak.md
+	@$(BIN)/python -m tests.soak docs/soak.md
+
+churn: setup ## Sizes and commit times over full turnovers; DATA=folder for your own vectors
+	@$(BIN)/python -m tests.churn $(if $(DATA),--data '$(DATA)') $(ARGS)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streamlsh.creating import create
     from streamlsh.errors import StreamLSHError
     from streamlsh.hits import Hits, Item, Plan
+    from streamlsh.readers import ReaderInfo
     from streamlsh.reading import Reader
     from streamlsh.reading import open_reader as open  # noqa: A004 - what the library calls it
     from streamlsh.snapshot import Snapshot
@@ -43,6 +44,7 @@ __all__ = [
     "Position",
     "PreparedUpdates",
     "Reader",
+    "ReaderInfo",
     "Snapshot",
     "StreamLSHError",
     "TuneReport",
@@ -71,6 +73,7 @@ _SOURCES = {
     "Position": "updates",
     "PreparedUpdates": "writing",
     "Reader": "reading",
+    "ReaderInfo": "readers",
     "Snapshot": "snapshot",
     "StreamLSHError": "errors",
     "TuneReport": "tuning.report",

@@ -17,6 +17,7 @@ from streamlsh.kernels.encode import plain_queries
 from streamlsh.metrics import as_queries, natural_scores
 from streamlsh.planning import Asked, Request, SearchPlan, check_count, new_search, plan_search
 from streamlsh.search import MAX_THREADS, NONE_EXCLUDED, Answer, answer_in_groups, answer_one
+from streamlsh.storage.failures import sound_records
 from streamlsh.storage.opening import Index
 from streamlsh.storage.schema import ITEM, NO_SLOT
 from streamlsh.updates import check_id, check_vectors
@@ -59,7 +60,8 @@ def ask(
     live, allowed = view.live, view.state.live
     wanted = parse_filter(tags) if tags != () else None
     if wanted:
-        filtered = filter_live(index, transaction, view, wanted)
+        with sound_records(index.environment.path):
+            filtered = filter_live(index, transaction, view, wanted)
         live, allowed = filtered.pages, filtered.count
     k = asked[0]
     if type(k) is not int or not 1 <= k <= MAX_K:

@@ -24,11 +24,11 @@ from streamlsh.errors import SampleError
 from streamlsh.metrics import as_queries
 from streamlsh.planning import SearchPlan, exact_count, new_search
 from streamlsh.search import NONE_EXCLUDED, answer_in_groups
-from streamlsh.storage.live import LiveBitmap
+from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.opening import Index, open_index, read_held_out
-from streamlsh.storage.rows import STRIP_SHIFT
-from streamlsh.storage.schema import CALIBRATION_KEY, number_key
-from streamlsh.storage.values import fetch
+from streamlsh.storage.placing import RowReader
+from streamlsh.storage.schema import CALIBRATION_KEY
+from streamlsh.storage.state import read_state
 from streamlsh.updates import check_vectors
 from streamlsh.view import View, make_view
 
@@ -215,18 +215,14 @@ def _live_rows(
     index: Index, transaction: lmdb.Transaction
 ) -> Iterator[tuple[NDArray[np.int64], F32]]:
     """Slots and vectors of all live items, block by block."""
-    environment, layout = index.environment, index.rows
-    live = LiveBitmap(transaction, environment.database("live"))
-    for name, shift in (("blocks", layout.block_shift), ("strips", STRIP_SHIFT)):
-        database = environment.database(name)
-        with transaction.cursor(database) as cursor:
-            numbers = [int.from_bytes(key, "big") for key in cursor.iternext(values=False)]
-        for number in numbers:
-            slots = np.arange(1 << shift) + (number << shift)
-            current = live.test(slots.astype(np.uint32))
-            value = fetch(transaction, database, number_key(number))
-            rows = layout.view(value, 1 << shift, 1 << shift)
-            yield slots[current], rows.vectors[current]
+    environment = index.environment
+    state = read_state(transaction, environment.database("meta"))
+    live = Bitmap(transaction, environment.database("live"))
+    reader = RowReader(transaction, environment, index.rows, state.open_block)
+    for first, rows in reader.runs(state.slot_end):
+        slots = np.arange(first, first + len(rows))
+        current = live.test(slots.astype(np.uint32))
+        yield slots[current], rows.vectors[current]
 
 
 def _true_neighbours(

@@ -113,10 +113,34 @@ class Calibration:
         """
         fields: Any = msgpack.unpackb(packed)
         items, queries, source, costs, settings = fields
-        return Calibration(
-            items, queries, source, tuple(costs),
+        calibration = Calibration(
+            items, queries, source, _five(costs),
             {k: tuple(Setting(*values) for values in group) for k, group in settings},
         )  # fmt: skip
+        calibration._check()
+        return calibration
+
+    def _check(self) -> None:
+        """Raise ``ValueError`` unless there are only numbers, and those that can be."""
+        measured = [setting for group in self.settings.values() for setting in group]
+        counts = [self.items, self.queries, *self.settings]
+        counts += [count for s in measured for count in (s.probes, s.rerank)]
+        shares = [share for s in measured for share in (s.recall, s.entries)]
+        if (
+            not all(type(count) is int and 0 <= count < 2**63 for count in counts)
+            or not all(type(cost) in {int, float} and math.isfinite(cost) for cost in self.costs)
+            or not all(type(share) in {int, float} and 0 <= share < math.inf for share in shares)
+            or not all(type(s.reach) in {int, float} and s.reach >= 0 for s in measured)
+            or type(self.source) is not str
+            or not self.settings
+            or not all(k >= 1 and group for k, group in self.settings.items())
+        ):
+            raise ValueError("a calibration of other fields")
+
+
+def _five(costs: Any) -> tuple[float, float, float, float, float]:
+    tables, entry, scan, scan_entry, rerank = costs
+    return tables, entry, scan, scan_entry, rerank
 
 
 def _narrowest(settings: list[Setting], wanted: float) -> Setting | None:

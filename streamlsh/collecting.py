@@ -67,7 +67,7 @@ def collect(
         return staged, np.zeros((0, config.dim), np.float32)
     # Copied, because the caller may change its arrays before the commit.
     vectors = np.empty((len(places), config.dim), np.float32)
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused next
+    with np.errstate(over="ignore", invalid="ignore"):  # both are refused next
         np.concatenate(blocks, out=vectors, casting="unsafe")
     return staged, check_vectors(config, vectors, places)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from itertools import islice
 
 import lmdb
@@ -10,18 +11,21 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.buckets.merging import Purge
 from streamlsh.buckets.tail import add_entries
-from streamlsh.config import MAX_SLOTS
-from streamlsh.errors import FencedError, SlotsExhaustedError
-from streamlsh.preparing import Prepared, prepare
+from streamlsh.content import Sums, add, item_record, subtract, sum_content
+from streamlsh.errors import FencedError
+from streamlsh.preparing import Prepared
 from streamlsh.staging import STORED, ItemChange, StagedUpdate, StoredItem, resolve
-from streamlsh.storage.live import LiveBitmap
-from streamlsh.storage.names import Names
+from streamlsh.storage.bitmap import Bitmap
+from streamlsh.storage.changes import write_changes
+from streamlsh.storage.giving import give_slots
 from streamlsh.storage.opening import Index
-from streamlsh.storage.placing import append_rows, delete_block, read_block_names, read_rows
+from streamlsh.storage.placing import RowReader, store_rows
 from streamlsh.storage.positions import read_positions, write_positions
 from streamlsh.storage.schema import (
     ITEM,
+    LIVE_PAGE_SLOTS,
     MARKER,
     NO_SLOT,
     NO_VERSION,
@@ -34,40 +38,59 @@ from streamlsh.storage.tags import TagChanges
 from streamlsh.updates import CommitResult, Position
 
 F32 = NDArray[np.float32]
+U32 = NDArray[np.uint32]
 
 EXPIRED_RECORDS = 2
 """Expired records of delete markers that one commit clears: more than it can add."""
-DEAD_SHARE = 0.25
-"""Share of dead rows above which commits begin to empty slot blocks."""
+PURGE_SHARE = 1 / 12
+"""Dying slots for each live one above which a purge begins: all segments are merged, a bounded
+part in each commit, and what they leave behind can be given out again."""
 
 
-def commit_batch(
-    index: Index,
-    epoch: int,
-    updates: list[StagedUpdate],
-    staged: Prepared,
-    believed: dict[tuple[str, int], Position],
-    moves: dict[tuple[str, int], Position],
-) -> CommitResult:
-    """Carry out one commit.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a commit is to do.
 
-    1. Begin the write transaction, and a snapshot of the state before it.
-    2. Check that this writer's epoch and positions are those stored: else it was fenced.
-    3. Decide, update by update, what counts, and so what becomes of each id.
-    4. Append the new vectors, hashed already, at new slots.
-    5. Turn the live bits of the new slots on and those of replaced and deleted items off.
-    6. Add the new entries to the tail, or make a segment of it; merge a full tier.
-    7. Write ids, tags, delete markers, positions and the state.
-    8. Commit: LMDB writes the pages, syncs, then its meta page, which makes all of it visible
-       and durable at once. An error before this leaves the last commit as it was.
-
-    Args:
-        index: the open index.
-        epoch: the writer's.
+    Attributes:
         updates: staged updates in order.
         staged: the staged vectors they refer to.
         believed: the positions that the writer last saw.
         moves: the positions that the batch ends at.
+        seen: ids that a sweep is to spare.
+        caught_up: when the index was caught up, unix seconds; ``None`` to leave that.
+        ends_sweep: whether this commit removes ghosts, without a marker that remembers their
+            version, and ends the sweep: the source may name them again in any version.
+    """
+
+    updates: list[StagedUpdate]
+    staged: Prepared
+    believed: dict[tuple[str, int], Position] = field(default_factory=dict)
+    moves: dict[tuple[str, int], Position] = field(default_factory=dict)
+    seen: set[bytes] = field(default_factory=set)
+    caught_up: float | None = None
+    ends_sweep: bool = False
+
+
+def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
+    """Carry out one commit.
+
+    1. Decide, update by update, what counts, and so what becomes of each id.
+    2. Store the new vectors, hashed already, at free slots. Only a large commit that refills many
+       blocks takes several LMDB transactions for that; nobody sees what stands at a free slot.
+    3. In the last transaction: turn the live bits of the new slots on and those of replaced and
+       deleted items off.
+    4. Add the new entries to the tail, or make a segment of it; go on with merges.
+    5. Write ids, tags, delete markers, positions, the content's sums and the state.
+    6. Commit: LMDB writes the pages, syncs, then its meta page, which makes all of it visible
+       and durable at once. An error before this leaves the last commit as it was.
+
+    In each transaction this writer's epoch and positions are compared with those stored: if they
+    differ, it was fenced.
+
+    Args:
+        index: the open index.
+        epoch: the writer's.
+        batch: what to do.
 
     Raises:
         FencedError: another writer took over.
@@ -75,26 +98,35 @@ def commit_batch(
         StorageError: the storage refused.
     """
     environment = index.environment
-    with environment.write() as transaction, environment.read() as snapshot:
+    with environment.read() as snapshot:
         state = read_state(snapshot, environment.database("meta"))
-        _check_fence(snapshot, index, state, epoch, believed, moves)
-        batch = _Batch(index, transaction, snapshot, state)
-        stored = batch.stored_items({update.key for update in updates})
-        resolution = resolve(updates, staged.rows.vectors, stored, batch.stored_vector)
-        state.commit += 1
-        batch.apply(resolution.changes, staged)
-        write_positions(transaction, environment, list(moves.values()))
-        transaction.put(STATE_KEY, state.pack(), db=environment.database("meta"))
-    return CommitResult(state.commit, **resolution.counts)
+        _check_fence(snapshot, index, state, epoch, batch)
+        rows = RowReader(snapshot, environment, index.rows, state.open_block)
+        stored = _stored_items(index, snapshot, {update.key for update in batch.updates})
+        resolution = resolve(batch.updates, batch.staged.rows.vectors, stored, rows.vector)
+    changes = resolution.changes
+    if batch.ends_sweep:
+        for change in changes.values():
+            change.version = NO_VERSION
+    fresh = [key for key, c in changes.items() if c.present and c.row != STORED]
+    new = batch.staged.take([changes[key].row for key in fresh])
+    slots = np.zeros(0, np.uint32)
+    while True:
+        with environment.write() as transaction, environment.read() as snapshot:
+            step = _Step(index, transaction, snapshot)
+            _check_fence(snapshot, index, step.state, epoch, batch)
+            slots = np.concatenate([slots, step.place(new, fresh, len(slots))])
+            if len(slots) < len(fresh):
+                step.write()
+                continue
+            step.apply(changes, batch, new, dict(zip(fresh, slots.tolist(), strict=True)))
+            write_positions(transaction, environment, list(batch.moves.values()))
+            step.write()
+            return CommitResult(step.state.commit, **resolution.counts)
 
 
 def _check_fence(
-    snapshot: lmdb.Transaction,
-    index: Index,
-    state: State,
-    epoch: int,
-    believed: dict[tuple[str, int], Position],
-    moves: dict[tuple[str, int], Position],
+    snapshot: lmdb.Transaction, index: Index, state: State, epoch: int, batch: Batch
 ) -> None:
     path = index.environment.path
     if state.epoch != epoch:
@@ -102,97 +134,197 @@ def _check_fence(
             f"another writer took {path} over", expected=f"epoch {epoch}",
             received=f"epoch {state.epoch}",
         )  # fmt: skip
-    if moves:
+    if batch.moves:
         stored = read_positions(snapshot, index.environment)
-        for key in moves:
-            if stored.get(key) != believed.get(key):
+        for key in batch.moves:
+            if stored.get(key) != batch.believed.get(key):
                 raise FencedError(
                     f"the position of {key} in {path} was moved by another writer",
-                    expected=believed.get(key), received=stored.get(key),
+                    expected=batch.believed.get(key), received=stored.get(key),
                 )  # fmt: skip
 
 
-class _Batch:
-    """The steps of one commit that read the old state and write the new one."""
+def _stored_items(
+    index: Index, snapshot: lmdb.Transaction, keys: set[bytes]
+) -> dict[bytes, StoredItem]:
+    """What the index holds of ids; those it knows nothing of are left out."""
+    extras_of = index.environment.database("extras")
+    found = {}
+    with snapshot.cursor(index.environment.database("items")) as cursor:
+        for key, value in cursor.getmulti(sorted(keys)):
+            slot, version = ITEM.unpack_from(value)
+            if slot == NO_SLOT:
+                found[bytes(key)] = StoredItem(version=version, marker=True)
+            else:
+                extras = snapshot.get(number_key(slot), b"", db=extras_of)
+                found[bytes(key)] = StoredItem(slot, version, bytes(extras))
+    return found
+
+
+class _Step:
+    """One LMDB transaction of a commit: reads the state before, writes the one after."""
 
     def __init__(
-        self, index: Index, transaction: lmdb.Transaction, snapshot: lmdb.Transaction, state: State
+        self, index: Index, transaction: lmdb.Transaction, snapshot: lmdb.Transaction
     ) -> None:
+        environment = index.environment
+        self.state = read_state(snapshot, environment.database("meta"))
         self._index = index
         self._transaction = transaction
         self._snapshot = snapshot
-        self._state = state
-        self._items = index.environment.database("items")
-        self._extras = index.environment.database("extras")
-        self._expiry = index.environment.database("expiry")
-        self._live = LiveBitmap(snapshot, index.environment.database("live"))
-        self._tags = index.environment.database("tags")
+        self._items = environment.database("items")
+        self._extras = environment.database("extras")
+        self._expiry = environment.database("expiry")
+        self._live = Bitmap(snapshot, environment.database("live"))
+        self._free = Bitmap(snapshot, environment.database("free"))
+        self._dying = Bitmap(snapshot, environment.database("dying"))
+        self._seen = Bitmap(snapshot, environment.database("seen"))
+        self._rows = RowReader(snapshot, environment, index.rows, self.state.open_block)
         self._tag_changes = TagChanges()
+        self._blocks: list[int] = []
 
-    def stored_items(self, keys: set[bytes]) -> dict[bytes, StoredItem]:
-        """What the index holds of ids; those it knows nothing of are left out."""
-        found = {}
-        with self._snapshot.cursor(self._items) as cursor:
-            for key, value in cursor.getmulti(sorted(keys)):
-                slot, version = ITEM.unpack_from(value)
-                if slot == NO_SLOT:
-                    found[bytes(key)] = StoredItem(version=version, marker=True)
-                else:
-                    extras = self._snapshot.get(number_key(slot), b"", db=self._extras)
-                    found[bytes(key)] = StoredItem(slot, version, bytes(extras))
-        return found
+    def place(self, new: Prepared, ids: list[bytes], done: int) -> U32:
+        """Store rows at free slots, as many as this transaction should; the slots.
 
-    def stored_vector(self, slot: int) -> F32:
-        """The (dim,) vector at a slot, in place."""
-        rows, at = read_rows(self._snapshot, self._index.environment, self._index.rows, slot)
-        vector: F32 = rows.vectors[at]
-        return vector
+        Args:
+            new: all new rows of the commit.
+            ids: of their items.
+            done: how many are stored already.
+        """
+        if done == len(ids):
+            return np.zeros(0, np.uint32)
+        layout, state = self._index.rows, self.state
+        slots = give_slots(self._free, state, layout.block_shift, len(ids) - done)
+        end = done + len(slots)
+        self._blocks = store_rows(
+            self._transaction, self._index.environment, self._rows, layout, state.open_block,
+            slots, new.rows.part(done, end), ids[done:end],
+        )  # fmt: skip
+        return slots
 
-    def apply(self, changes: dict[bytes, ItemChange], staged: Prepared) -> None:
-        """Write everything that the changes come to."""
-        state = self._state
-        fresh = {key: c for key, c in changes.items() if c.present and c.row != STORED}
-        dead = [
-            c.stored.slot
-            for c in changes.values()
-            if c.stored.slot != NO_SLOT and not (c.present and c.row == STORED)
-        ]
-        self._live.switch_off(np.array(dead, np.uint32))
-        moved = self._empty_blocks(len(dead))
-        new = staged.take([c.row for c in fresh.values()])
-        if moved:
-            new = Prepared.joined([new, prepare(self._index, np.array(list(moved.values())))])
-        slots = {key: state.slot_end + i for i, key in enumerate([*fresh, *moved])}
-        self._append(new, [*slots])
-        for key, stored in self.stored_items(moved.keys() - changes.keys()).items():
-            changes[key] = ItemChange(stored, True, STORED, stored.version, stored.extras)
-        self._write_markers(self._write_items(changes, slots))
-        self._tag_changes.write(self._transaction, self._snapshot, self._tags)
+    def apply(
+        self,
+        changes: dict[bytes, ItemChange],
+        batch: Batch,
+        new: Prepared,
+        slots: dict[bytes, int],
+    ) -> None:
+        """Write everything that the changes come to.
+
+        Args:
+            changes: by id.
+            batch: what the commit is to do.
+            new: the new rows, stored already.
+            slots: where, by id.
+        """
+        state = self.state
+        state.commit += 1
+        dead = np.array(
+            [
+                c.stored.slot
+                for key, c in changes.items()
+                if c.stored.slot != NO_SLOT and not (c.present and key not in slots)
+            ],
+            np.uint32,
+        )
+        given = np.fromiter(slots.values(), np.uint32, len(slots))
+        self._live.switch_off(dead)
+        self._live.switch_on(given)
         state.live += sum(c.present - (c.stored.slot != NO_SLOT) for c in changes.values())
-        state.live_stamps = self._live.write(self._transaction, state.live_stamps, state.commit)
+        self._count_content(changes, new, slots)
+        self._add_entries(new, given, dead)
+        self._write_markers(self._write_items(changes, slots))
+        tags = self._index.environment.database("tags")
+        self._tag_changes.write(self._transaction, self._snapshot, tags)
+        self._sweep(changes, batch, slots)
+        if batch.caught_up is not None:
+            state.caught_up = batch.caught_up
 
-    def _append(self, new: Prepared, ids: list[bytes]) -> None:
-        """Store new rows, of the items of these ids, at the next slots, and their entries."""
-        count = len(new)
-        if not count:
-            return
-        index, state = self._index, self._state
-        if state.slot_end + count > MAX_SLOTS:
-            raise SlotsExhaustedError(
-                f"{index.environment.path} has given out {state.slot_end} slots of {MAX_SLOTS}; "
-                "rebuild it: streamlsh export, create, load"
-            )
-        append_rows(
-            self._transaction, self._snapshot, index.environment, index.rows, state.slot_end,
-            new.rows, Names(ids),
-        )  # fmt: skip
-        slots = np.arange(state.slot_end, state.slot_end + count, dtype=np.uint32)
-        self._live.switch_on(slots)
-        state.slot_end += count
-        add_entries(
+    def write(self) -> None:
+        """Write bitmaps, what a reader must look up anew, and the state."""
+        state, database = self.state, self._index.environment.database
+        state.writes += 1
+        pages = self._live.write(self._transaction)
+        for bitmap in (self._free, self._dying, self._seen):
+            bitmap.write(self._transaction)
+        write_changes(self._transaction, database("changes"), state.writes, self._blocks, pages)
+        self._transaction.put(STATE_KEY, state.pack(), db=database("meta"))
+
+    def _count_content(
+        self, changes: dict[bytes, ItemChange], new: Prepared, slots: dict[bytes, int]
+    ) -> None:
+        """Take changed items out of the content's sums as they were, and add what they become."""
+        dim = self._index.config.dim
+        places = dict(zip(slots, range(len(slots)), strict=True))
+        vectors = new.rows.vectors
+        before: list[tuple[bytes, int]] = []
+        after: list[tuple[bytes, int]] = []
+        for key, change in changes.items():
+            stored = change.stored
+            if stored.slot != NO_SLOT:
+                record = item_record(key, stored.version, stored.extras)
+                before.append((record, self._rows.address(stored.slot)))
+            if change.present:
+                record = item_record(key, change.version, change.extras)
+                place = places.get(key)
+                if place is None:
+                    address = self._rows.address(stored.slot)
+                    if before and before[-1] == (record, address):
+                        before.pop()  # nothing of it has changed
+                        continue
+                else:
+                    address = vectors.ctypes.data + vectors.strides[0] * place
+                after.append((record, address))
+        self.state.content = subtract(add(self.state.content, _sum(after, dim)), _sum(before, dim))
+
+    def _add_entries(self, new: Prepared, given: U32, dead: U32) -> None:
+        """Add the new rows' bucket entries, go on with merges, and free what a purge has freed."""
+        index, state = self._index, self.state
+        self._dying.switch_on(dead)
+        state.dying += len(dead)
+        capacity = index.rows.rows_per_block
+        done = add_entries(
             self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes, state,
-            self._live, state.live * index.family.assignments, new.encoded.entries(slots),
+            self._live.addresses(), new.encoded.entries(given),
+            len(dead) * index.family.assignments,
+            state.dying > max(PURGE_SHARE * state.live, capacity),
         )  # fmt: skip
+        if Purge.BEGUN in done:
+            self._dying.clear(state.slot_end)
+            state.dying = 0
+        if Purge.FINISHED in done:
+            self._free_purged()
+
+    def _free_purged(self) -> None:
+        """Every slot that is neither live nor dying has no entries any more: it is free.
+
+        So are those, too, that were given to rows of a commit which did not come about.
+        """
+        for page in range(-(-self.state.slot_end // LIVE_PAGE_SLOTS)):
+            free = ~(self._live.page(page) | self._dying.page(page))
+            left = self.state.slot_end - page * LIVE_PAGE_SLOTS
+            if left < LIVE_PAGE_SLOTS:
+                free[left // 8 :] = 0
+            self._free.replace(page, free)
+
+    def _sweep(
+        self, changes: dict[bytes, ItemChange], batch: Batch, slots: dict[bytes, int]
+    ) -> None:
+        """Note which items the sweep is to spare: those that an upsert or the caller names."""
+        state = self.state
+        if batch.ends_sweep:
+            state.sweeping = False
+        if not state.sweeping:
+            return
+        named = {update.key for update in batch.updates if update.row is not None} | batch.seen
+        spared = [
+            slots.get(key, changes[key].stored.slot)
+            for key in named & changes.keys()
+            if changes[key].present
+        ]
+        untouched = _stored_items(self._index, self._snapshot, named - changes.keys())
+        spared += [item.slot for item in untouched.values() if item.slot != NO_SLOT]
+        self._seen.switch_on(np.array(spared, np.uint32))
 
     def _write_items(
         self, changes: dict[bytes, ItemChange], slots: dict[bytes, int]
@@ -203,21 +335,23 @@ class _Batch:
         extras: list[tuple[bytes, bytes]] = []
         for key, change in changes.items():
             stored = change.stored
+            slot = slots.get(key, stored.slot) if change.present else NO_SLOT
+            if stored.extras and (slot != stored.slot or not change.extras):
+                self._transaction.delete(number_key(stored.slot), db=self._extras)
+            if slot != stored.slot:
+                self._tag_changes.replace(stored.slot, stored.extras, b"")
+            before = stored.extras if slot == stored.slot else b""
             if change.present:
-                slot = slots.get(key, stored.slot)
                 if slot != stored.slot or change.version != stored.version:
                     items.append((key, ITEM.pack(slot, change.version)))
-                before = stored.extras if slot == stored.slot else b""
                 if before != change.extras:
                     self._tag_changes.replace(slot, before, change.extras)
                     if change.extras:
                         extras.append((number_key(slot), change.extras))
-                    else:
-                        self._transaction.delete(number_key(slot), db=self._extras)
             elif change.version != NO_VERSION:
                 if not stored.marker or change.version != stored.version:
                     markers.append(key)
-                    marker = MARKER.pack(NO_SLOT, change.version, self._state.commit)
+                    marker = MARKER.pack(NO_SLOT, change.version, self.state.commit)
                     items.append((key, marker))
             elif stored.slot != NO_SLOT:
                 self._transaction.delete(key, db=self._items)
@@ -232,7 +366,7 @@ class _Batch:
         now = time.time()
         if markers:
             record = msgpack.packb([now, markers])
-            self._transaction.put(commit_key(self._state.commit), record, db=self._expiry)
+            self._transaction.put(commit_key(self.state.commit), record, db=self._expiry)
         with self._snapshot.cursor(self._expiry) as cursor:
             for key, value in islice(cursor, EXPIRED_RECORDS):
                 made, ids = msgpack.unpackb(value)
@@ -250,55 +384,8 @@ class _Batch:
             if slot == NO_SLOT and made == commit:
                 self._transaction.delete(key, db=self._items)
 
-    def _empty_blocks(self, died: int) -> dict[bytes, F32]:
-        """Free the full slot blocks with the fewest live rows while too many rows are dead.
 
-        Their live rows are appended anew. A commit moves no more than a block of rows and twice
-        those that it let die itself: enough to keep up with it, and bounded.
-
-        Args:
-            died: rows that this commit has switched off.
-
-        Returns:
-            The vectors to append, by id.
-        """
-        layout, state = self._index.rows, self._state
-        blocks = self._index.environment.database("blocks")
-        capacity = layout.rows_per_block
-        full = self._snapshot.stat(blocks)["entries"]
-        stored = full * capacity + state.slot_end % capacity
-        live = state.live - died
-        if not full or stored - live <= DEAD_SHARE * stored:
-            return {}
-        with self._snapshot.cursor(blocks) as cursor:
-            numbers = [int.from_bytes(key, "big") for key in cursor.iternext(values=False)]
-        counts = self._live.counts(np.array(numbers), capacity)
-        moved: dict[bytes, F32] = {}
-        for place in np.argsort(counts, kind="stable"):
-            count = int(counts[place])
-            if (
-                stored - live <= DEAD_SHARE * stored
-                or count > (1 - DEAD_SHARE) * capacity
-                or len(moved) + count > capacity + 2 * died
-            ):
-                break
-            moved |= self._empty_block(numbers[place], capacity)
-            stored -= capacity - count
-        return moved
-
-    def _empty_block(self, number: int, capacity: int) -> dict[bytes, F32]:
-        """Free one full slot block with its names, extras and tags; the live rows, by id."""
-        slots = np.arange(capacity, dtype=np.uint32) + np.uint32(number * capacity)
-        live = self._live.test(slots)
-        keys = [number_key(slot) for slot in slots.tolist()]
-        with self._snapshot.cursor(self._extras) as cursor:
-            for key, extras in cursor.getmulti(keys):
-                self._tag_changes.replace(int.from_bytes(key, "big"), bytes(extras), b"")
-                self._transaction.delete(key, db=self._extras)
-        index = self._index
-        names = read_block_names(self._snapshot, index.environment, index.rows, number)
-        rows, _ = read_rows(self._snapshot, index.environment, index.rows, int(slots[0]))
-        moved = {names[row]: rows.vectors[row] for row in np.flatnonzero(live).tolist()}
-        self._live.switch_off(slots[live])
-        delete_block(self._transaction, index.environment, number)
-        return moved
+def _sum(items: list[tuple[bytes, int]], dim: int) -> Sums:
+    """The sums of items, given by their records and where their vectors are."""
+    vectors = np.fromiter((at for _, at in items), np.int64, len(items))
+    return sum_content([record for record, _ in items], vectors, dim)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamlsh.config import MAX_FILTER_ALTERNATIVES, MAX_FILTER_ELEMENTS, MAX_TAG_BYTES
 from streamlsh.errors import TagsError
-from streamlsh.kernels.bitmaps import PAGE_WORDS, keep_live, unite_containers
+from streamlsh.kernels.bitmaps import PAGE_WORDS, unite_containers
 from streamlsh.storage.opening import Index
 from streamlsh.storage.tags import postings
 from streamlsh.updates import check_tag
@@ -128,7 +128,6 @@ def filter_live(
             else:
                 passing &= bitmaps
     numbers = np.fromiter(rows, np.int64, len(rows))
-    keep_live(view.live, numbers, passing)
     counts = np.bitwise_count(passing.view(np.uint64)).sum(axis=1, dtype=np.int64)
     addresses = passing.ctypes.data + passing.strides[0] * np.arange(len(passing))
     pages = np.zeros(len(view.live), np.int64)

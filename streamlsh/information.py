@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -15,11 +16,14 @@ from streamlsh.buckets.layout import WORDS
 from streamlsh.buckets.segment import read_directory
 from streamlsh.buckets.tail import read_tail
 from streamlsh.calibration import Calibration
+from streamlsh.content import content_digest
 from streamlsh.families.base import Family
 from streamlsh.planning import Request, plan_search
+from streamlsh.readers import ReaderInfo, list_readers, oldest_snapshot
+from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
-from streamlsh.storage.schema import FORMAT_VERSION
+from streamlsh.storage.schema import FORMAT_VERSION, LIVE_PAGE_SLOTS
 from streamlsh.storage.state import State, read_calibration, read_state
 from streamlsh.tuning.occupancy import counted
 
@@ -37,7 +41,8 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
     state = read_state(transaction, environment.database("meta"))
     used, reserved = environment.map_used()
     capacity = index.rows.rows_per_block
-    blocks = transaction.stat(environment.database("blocks"))["entries"]
+    readers = list_readers(environment)
+    oldest = oldest_snapshot(_others(readers, transaction.id()))
     calibration = read_calibration(transaction, environment.database("meta"))
     return {
         "path": str(environment.path),
@@ -56,14 +61,20 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
         },
         "delete_retention_seconds": config.delete_retention,
         "items": state.live,
+        "content_digest": content_digest(index.family_digest, state.live, state.content),
         "commit": state.commit,
         "writer_epoch": state.epoch,
         "rows": {
-            "stored": blocks * capacity + state.slot_end % capacity,
-            "slots_given": state.slot_end,
+            "slots": state.slot_end,
+            "free": _free_slots(index, transaction, state),
+            "dying": state.dying,
             "per_block": capacity,
         },
         "tail_entries": state.tail_entries,
+        "merges": [
+            {"segments": len(merge.sources), "entries": merge.entries, "purge": merge.purge}
+            for merge in state.merges
+        ],
         "segments": [
             {"number": s.number, "entries": s.entries, "occupied_buckets": s.codes}
             for s in state.segments
@@ -85,8 +96,26 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
             "map": reserved,
             "raw_vectors": 4 * config.dim * state.live,
         },
-        "readers": environment.readers(),
+        "readers": [asdict(reader) for reader in readers],
+        "oldest_snapshot": None if oldest is None else asdict(oldest),
     }
+
+
+def _free_slots(index: Index, transaction: lmdb.Transaction, state: State) -> int:
+    """How many slots may be given out."""
+    free = Bitmap(transaction, index.environment.database("free"))
+    pages = np.arange(-(-state.slot_end // LIVE_PAGE_SLOTS))
+    return int(free.counts(pages, LIVE_PAGE_SLOTS).sum())
+
+
+def _others(readers: list[ReaderInfo], transaction: int) -> list[ReaderInfo]:
+    """The readers without the one that looks: one of this process's that pin its transaction."""
+    others = list(readers)
+    for place, reader in enumerate(others):
+        if (reader.pid, reader.transaction) == (os.getpid(), transaction):
+            del others[place]
+            break
+    return others
 
 
 def _occupancy(index: Index, transaction: lmdb.Transaction, state: State) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from streamlsh.filtering import Tags
 from streamlsh.hits import Hits, Item
 from streamlsh.information import describe
 from streamlsh.snapshot import Snapshot
+from streamlsh.storage.failures import READ_FAULTS, read_error, sound_records
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.updates import Position
 from streamlsh.verifying import VerifyReport
@@ -123,7 +124,10 @@ class Reader:
         index = self._current_index()
         with index.environment.read() as transaction:
             view = self._current_view(index, transaction)
-            return ask(index, transaction, view, vectors, asked, tags, exclude, threads)
+            try:
+                return ask(index, transaction, view, vectors, asked, tags, exclude, threads)
+            except READ_FAULTS as error:
+                raise read_error(index.environment.path, error) from error
 
     def search_ids(
         self,
@@ -173,7 +177,7 @@ class Reader:
     def info(self) -> dict[str, Any]:
         """Configuration, counts and sizes, ready for JSON."""
         index = self._current_index()
-        with index.environment.read() as transaction:
+        with index.environment.read() as transaction, sound_records(index.environment.path):
             return describe(index, transaction)
 
     def close(self) -> None:
@@ -217,6 +221,7 @@ class Reader:
             or view.transaction_id != transaction.id()
             or view.map_generation != index.environment.map_generation
         ):
-            view = make_view(index, transaction, view)
+            with sound_records(index.environment.path):
+                view = make_view(index, transaction, view)
             self._view = view
         return view

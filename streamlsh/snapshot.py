@@ -16,8 +16,9 @@ from streamlsh.errors import ClosedError, ItemIdError
 from streamlsh.filtering import Tags
 from streamlsh.hits import Hits, Item
 from streamlsh.planning import Request, plan_search
+from streamlsh.storage.failures import READ_FAULTS, read_error, sound_records
 from streamlsh.storage.opening import Index
-from streamlsh.storage.placing import read_rows
+from streamlsh.storage.placing import RowReader
 from streamlsh.storage.schema import ITEM, NO_SLOT, NO_VERSION, number_key
 from streamlsh.updates import Position, check_id, unpack_extras
 from streamlsh.verifying import VerifyReport, verify_index
@@ -196,9 +197,12 @@ class Snapshot:
     def digest(self) -> str:
         """Hash of the content: live items with versions, and the family; hexadecimal.
 
-        Equal for equal content, whatever the history that led to it.
+        Equal for equal content, whatever the history that led to it. It is kept by each commit,
+        so it costs nothing to ask; ``verify`` computes it anew. See ``streamlsh.content``.
         """
-        return content_digest(self._index.family_digest, self.items())
+        with self._turn():
+            state = self._view.state
+            return content_digest(self._index.family_digest, state.live, state.content)
 
     def verify(self) -> VerifyReport:
         """Walk every invariant of the file.
@@ -222,17 +226,25 @@ class Snapshot:
         with self._lock:
             if not self._open:
                 raise ClosedError("this snapshot was closed; take another from its reader")
-            yield
+            try:
+                yield
+            except READ_FAULTS as error:
+                raise read_error(self._index.environment.path, error) from error
 
     def _item(self, key: bytes, value: memoryview) -> Item | None:
+        with sound_records(self._index.environment.path):
+            return self._read_item(key, value)
+
+    def _read_item(self, key: bytes, value: memoryview) -> Item | None:
         slot, version = ITEM.unpack_from(value)
         if slot == NO_SLOT:
             return None
         environment = self._index.environment
-        rows, at = read_rows(self._transaction, environment, self._index.rows, slot)
+        open_block = self._view.state.open_block
+        rows = RowReader(self._transaction, environment, self._index.rows, open_block)
         extras = self._transaction.get(number_key(slot), b"", db=environment.database("extras"))
         tags, attributes = unpack_extras(bytes(extras))
         return Item(
-            key.decode(), rows.vectors[at].copy(), None if version == NO_VERSION else version,
+            key.decode(), rows.vector(slot).copy(), None if version == NO_VERSION else version,
             tags, attributes,
         )  # fmt: skip

@@ -26,6 +26,7 @@ from streamlsh.config import (
 )
 from streamlsh.errors import (
     AttributesError,
+    CorruptIndexError,
     DimensionError,
     ItemIdError,
     NonFiniteVectorError,
@@ -191,7 +192,7 @@ def check_vectors(
             raise DimensionError(
                 "vectors are no numbers", expected=expected, received=f"dtype {array.dtype}"
             )
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # both are refused below
             rows = np.ascontiguousarray(array, np.float32)
     except (ValueError, TypeError) as error:
         if isinstance(error, DimensionError):
@@ -275,10 +276,21 @@ def pack_extras(tags: object, attributes: object, row: int | None = None) -> byt
 
 
 def unpack_extras(packed: bytes) -> tuple[tuple[str, ...], dict[str, Any] | None]:
-    """Tags and attributes from what ``pack_extras`` gave."""
+    """Tags and attributes from what ``pack_extras`` gave.
+
+    Raises:
+        CorruptIndexError: something else was stored there.
+    """
     if not packed:
         return (), None
-    tags, attributes = msgpack.unpackb(packed, strict_map_key=False)
+    try:
+        tags, attributes = msgpack.unpackb(packed)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _no_extras(f"{type(error).__name__}: {error}") from error
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise _no_extras("other tags")
+    if attributes is not None and not isinstance(attributes, dict):
+        raise _no_extras("other attributes")
     return tuple(tags), attributes
 
 
@@ -286,7 +298,7 @@ def unpack_tags(packed: bytes) -> list[bytes]:
     """The tags alone, in UTF-8, from what ``pack_extras`` gave; attributes are not looked at.
 
     Raises:
-        ValueError: something else was packed there.
+        CorruptIndexError: something else was stored there.
     """
     if not packed or packed.startswith(_NO_TAGS):
         return []
@@ -294,10 +306,20 @@ def unpack_tags(packed: bytes) -> list[bytes]:
     unpacker.feed(packed)
     try:
         unpacker.read_array_header()
-        tags: list[bytes] = unpacker.unpack()
-    except msgpack.OutOfData as error:
-        raise ValueError("tags were cut short") from error
+        tags: object = unpacker.unpack()
+    except (ValueError, TypeError, OverflowError, msgpack.OutOfData) as error:
+        raise _no_extras(f"{type(error).__name__}: {error}") from error
+    if not isinstance(tags, list) or not all(isinstance(tag, bytes) for tag in tags):
+        raise _no_extras("other tags")
     return tags
+
+
+def _no_extras(received: str) -> CorruptIndexError:
+    return CorruptIndexError(
+        "the tags and attributes of an item cannot be read; restore the index from a copy or "
+        "rebuild it",
+        expected="a list of strings and a map", received=received,
+    )  # fmt: skip
 
 
 def check_tag(tag: object, expected: str, row: int | None = None) -> str:

@@ -1,8 +1,8 @@
 """Bringing an index of an older format up to date: read as it was written, written anew.
 
 Format 1 kept ids in records by slot, sketches of up to 512 bits, and chose cells by integer
-distances; format 2 chooses them by exact ones. So every item is hashed again, from its stored
-vector, by the same trained family.
+distances; format 2 chose them by exact ones. Format 3 gives slots out again and keeps the content's
+sums. So every item is hashed again, from its stored vector, by the same trained family.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from streamlsh.config import DEFAULT_MAP_SIZE, IndexConfig
 from streamlsh.errors import CorruptIndexError, CurrentFormatError, IndexNotFoundError
 from streamlsh.families.base import Family
 from streamlsh.families.hyperplane import WIDTH, Hyperplane
+from streamlsh.families.registry import family_named
 from streamlsh.families.voronoi import Voronoi
 from streamlsh.storage.failures import storage_errors
 from streamlsh.storage.opening import create_index, unpack_array
+from streamlsh.storage.rows import default_block_shift
 from streamlsh.storage.schema import FORMAT, FORMAT_VERSION, ITEM, NO_SLOT, NO_VERSION, PAD
 from streamlsh.updates import Delete, Position, Upsert, unpack_extras
 from streamlsh.writing import writer
 
 BATCH = 2000
-_DATABASES = ("meta", "family", "positions", "items", "slots", "blocks", "strips")
+_DATABASES = ("meta", "family", "positions", "items", "blocks", "strips")
+_RECORDS = {1: "slots", 2: "extras"}
+"""Where each older format keeps tags and attributes."""
 _STRIP_SHIFT = 5
 
 Progress = Callable[[int, int], None]
@@ -42,7 +46,7 @@ def upgrade(
     map_size: int = DEFAULT_MAP_SIZE,
     progress: Progress | None = None,
 ) -> None:
-    """Write a copy of an index of format 1 in the current format.
+    """Write a copy of an index of an older format in the current one.
 
     Items, versions, tags, attributes, delete markers and source positions are taken over; a
     consumer goes on from there. The old index is only read and should not be written to
@@ -66,10 +70,10 @@ def upgrade(
         raise IndexNotFoundError(f"no index at {directory}", path=str(directory))
     with (
         storage_errors(directory),
-        lmdb.open(str(directory), max_dbs=16, readonly=True, create=False, map_size=0) as handle,
+        lmdb.open(str(directory), max_dbs=32, readonly=True, create=False, map_size=0) as handle,
     ):
         try:
-            source = _FormatOne(directory, handle)
+            source = _Older(directory, handle)
             create_index(new, source.config, source.family, map_size)
             with writer(new) as updates:
                 for done, batch in source.updates():
@@ -80,26 +84,26 @@ def upgrade(
                 updates.commit(source.positions)
         except (ValueError, TypeError, KeyError, lmdb.NotFoundError) as error:
             raise CorruptIndexError(
-                f"{directory} cannot be read as an index of format 1",
+                f"{directory} cannot be read as an index of an older format",
                 expected="sound records", received=f"{type(error).__name__}: {error}",
             ) from error  # fmt: skip
 
 
-class _FormatOne:
-    """An index as format 1 laid it out."""
+class _Older:
+    """An index as format 1 or 2 laid it out."""
 
     def __init__(self, directory: Path, handle: lmdb.Environment) -> None:
         self._handle = handle
         self._databases: dict[str, Any] = {"meta": handle.open_db(b"meta", create=False)}
         meta = self._databases["meta"]
         with handle.begin(buffers=True) as transaction:
-            (version,) = FORMAT.unpack(_value(transaction, meta, b"format"))
-        if version != 1:
+            (self._format,) = FORMAT.unpack(_value(transaction, meta, b"format"))
+        if self._format not in _RECORDS:
             raise CurrentFormatError(
-                f"{directory} needs no upgrade", expected="format 1",
-                received=f"format {version}; the current one is {FORMAT_VERSION}",
+                f"{directory} needs no upgrade", expected="format 1 or 2",
+                received=f"format {self._format}; the current one is {FORMAT_VERSION}",
             )  # fmt: skip
-        for name in _DATABASES:
+        for name in (*_DATABASES, _RECORDS[self._format]):
             self._databases[name] = handle.open_db(name.encode(), create=False)
         with handle.begin(buffers=True) as transaction:
             self.ids = transaction.stat(self._databases["items"])["entries"]
@@ -115,7 +119,8 @@ class _FormatOne:
             ]
         self._dim: int = fields["dim"]
         self._shift: int = fields["block_shift"]
-        self.family = _family(fields, arrays)
+        self.family = _family(self._format, fields, arrays)
+        fields["block_shift"] = default_block_shift(self._dim)
         self.config = IndexConfig(**fields | {"parameters": self.family.parameters()})
 
     def updates(self) -> Iterator[tuple[int, list[Upsert | Delete]]]:
@@ -135,9 +140,7 @@ class _FormatOne:
         slot, version = ITEM.unpack_from(value)
         if slot == NO_SLOT:
             return Delete(key.decode(), version)
-        number = slot.to_bytes(4, "big")
-        record = bytes(_value(transaction, self._databases["slots"], number))
-        tags, attributes = unpack_extras(record[2 + len(key) :])
+        tags, attributes = unpack_extras(self._extras(transaction, key, slot))
         row = slot & ((1 << self._shift) - 1)
         block = transaction.get(
             (slot >> self._shift).to_bytes(4, "big"), db=self._databases["blocks"]
@@ -150,6 +153,12 @@ class _FormatOne:
         return Upsert(
             key.decode(), vector, None if version == NO_VERSION else version, tags, attributes
         )
+
+    def _extras(self, transaction: lmdb.Transaction, key: bytes, slot: int) -> bytes:
+        number, records = slot.to_bytes(4, "big"), self._databases[_RECORDS[self._format]]
+        if self._format == 1:
+            return bytes(_value(transaction, records, number))[2 + len(key) :]
+        return bytes(transaction.get(number, b"", db=records))
 
 
 def _value(transaction: lmdb.Transaction, database: lmdb._Database, key: bytes) -> memoryview:
@@ -164,9 +173,11 @@ def _value(transaction: lmdb.Transaction, database: lmdb._Database, key: bytes) 
     return memoryview(value)
 
 
-def _family(fields: dict[str, Any], arrays: dict[str, Any]) -> Family:
-    """The family of format 1 as today's: with its own arrays as far as they still fit."""
+def _family(version: int, fields: dict[str, Any], arrays: dict[str, Any]) -> Family:
+    """The family as today's: of format 1 with its own arrays as far as they still fit."""
     dim, metric, parameters = fields["dim"], fields["metric"], fields["parameters"]
+    if version == 2:
+        return family_named(fields["family"]).restore(dim, metric, parameters, arrays)
     if fields["family"] == Voronoi.name:
         arrays["first_cells"] = np.array([0, len(arrays["centres"])], np.int64)
         return Voronoi.restore(dim, metric, parameters, arrays)

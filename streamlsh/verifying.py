@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from streamlsh.buckets.layout import WORDS, Entries
 from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
+from streamlsh.content import add, content_digest, item_record, no_content, sum_content
 from streamlsh.errors import CorruptIndexError
 from streamlsh.preparing import prepare
+from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.failures import storage_errors
-from streamlsh.storage.live import LiveBitmap
 from streamlsh.storage.opening import Index
-from streamlsh.storage.placing import read_name, read_rows
+from streamlsh.storage.placing import RowReader
 from streamlsh.storage.rows import Rows
 from streamlsh.storage.schema import ITEM, LIVE_PAGE_SLOTS, NO_SLOT, number_key
+from streamlsh.storage.soundness import check_pages
 from streamlsh.storage.state import State, read_state
 from streamlsh.storage.tags import record_postings
 from streamlsh.updates import unpack_extras
@@ -47,12 +49,13 @@ class VerifyReport:
 def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
     """Walk the commit that a transaction sees.
 
-    Checked, in this order: every item's slot lies below the end, is live, is no other item's
-    and has a record that names the item; the bitmap and the record count agree with the
-    number of items; the postings of tags are exactly those that the slots' records come to;
-    every row's codes and norm are those of its vector, and its entries in segments and tail are
-    exactly those that the family gives for its vector; segments are sorted and as long as the
-    state says.
+    Checked, in this order: the pages of the newest commit and the list of free ones are such that
+    LMDB can follow them; every item's slot lies below the end, is live, is no other item's and has
+    a record that names the item; the content adds up to the digest; the bitmaps and the record
+    count agree with the number of items; the postings of tags are exactly those that the slots'
+    records come to; every row's codes and norm are those of its vector, and its entries in
+    segments and tail are exactly those that the family gives for its vector; segments are sorted
+    and as long as the state says.
 
     Raises:
         CorruptIndexError: naming the first invariant that is broken.
@@ -60,12 +63,14 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
     environment = index.environment
     try:
         with storage_errors(environment.path):
+            check_pages(environment.path, environment.handle)
             state = read_state(transaction, environment.database("meta"))
-            slots, markers = _check_items(index, transaction, state)
-            _check_live(index, transaction, state, slots)
+            rows = RowReader(transaction, environment, index.rows, state.open_block)
+            slots, markers = _check_items(index, transaction, state, rows)
+            _check_bitmaps(index, transaction, state, slots)
             _check_tags(index, transaction)
             entries = _read_entries(index, transaction, state)
-            _check_rows(index, transaction, slots, entries)
+            _check_rows(index, rows, slots, entries)
     except (ValueError, TypeError, KeyError, IndexError, struct.error) as error:
         raise CorruptIndexError(
             f"a record of {environment.path} cannot be read", expected="a sound record",
@@ -80,16 +85,20 @@ def _require(sound: bool, what: str, expected: object, received: object) -> None
 
 
 def _check_items(
-    index: Index, transaction: lmdb.Transaction, state: State
+    index: Index, transaction: lmdb.Transaction, state: State, rows: RowReader
 ) -> tuple[NDArray[np.uint32], int]:
-    """Sorted slots of all items, and the number of delete markers."""
+    """Sorted slots of all items, and the number of delete markers; the content is added up."""
     environment = index.environment
     slots: list[int] = []
+    records: list[bytes] = []
+    vectors: list[int] = []
+    content = no_content()
+    dim = index.config.dim
     markers = 0
     with transaction.cursor(environment.database("items")) as cursor:
         for key, value in cursor:
             name = bytes(key)
-            slot = ITEM.unpack_from(value)[0]
+            slot, version = ITEM.unpack_from(value)
             if slot == NO_SLOT:
                 markers += 1
                 continue
@@ -98,24 +107,37 @@ def _check_items(
                 slot < state.slot_end, f"{what} has a slot that was never given out",
                 f"a slot below {state.slot_end}", slot,
             )  # fmt: skip
-            named = read_name(transaction, environment, index.rows, slot)
+            named = rows.name(slot)
             _require(named == name, f"slot {slot} names another item", name, named)
             extras = transaction.get(number_key(slot), b"", db=environment.database("extras"))
             unpack_extras(bytes(extras))
             slots.append(slot)
+            records.append(item_record(name, version, bytes(extras)))
+            vectors.append(rows.address(slot))
+            if len(records) == BATCH:
+                content = add(content, sum_content(records, np.array(vectors), dim))
+                records, vectors = [], []
+    content = add(content, sum_content(records, np.array(vectors, np.int64), dim))
     found = np.sort(np.array(slots, np.uint32))
     _require(
         len(np.unique(found)) == len(found), "two items share a slot", "distinct slots",
         f"{len(found) - len(np.unique(found))} shared",
     )  # fmt: skip
     _require(len(found) == state.live, "count of items in the state", len(found), state.live)
+    _require(
+        bool((content == state.content).all()), "content of the items",
+        content_digest(index.family_digest, len(found), content),
+        content_digest(index.family_digest, state.live, state.content),
+    )  # fmt: skip
     return found, markers
 
 
-def _check_live(
+def _check_bitmaps(
     index: Index, transaction: lmdb.Transaction, state: State, slots: NDArray[np.uint32]
 ) -> None:
-    live = LiveBitmap(transaction, index.environment.database("live"))
+    live, free, dying = (
+        Bitmap(transaction, index.environment.database(name)) for name in ("live", "free", "dying")
+    )
     on = live.test(slots)
     _require(
         bool(on.all()), "live bit of an item's slot", "on",
@@ -124,6 +146,16 @@ def _check_live(
     pages = np.arange((state.slot_end + LIVE_PAGE_SLOTS - 1) // LIVE_PAGE_SLOTS)
     count = int(live.counts(pages, LIVE_PAGE_SLOTS).sum())
     _require(count == len(slots), "number of live bits", len(slots), count)
+    count = int(dying.counts(pages, LIVE_PAGE_SLOTS).sum())
+    _require(count == state.dying, "number of dying slots", state.dying, count)
+    for page in pages.tolist():
+        both = live.page(page) & free.page(page) | (live.page(page) | free.page(page)) & dying.page(
+            page
+        )
+        _require(
+            not both.any(), f"slots of page {page}", "each live, free or dying",
+            f"{int(np.bitwise_count(both).sum())} more than one of these",
+        )  # fmt: skip
     for rows, names in (("blocks", "names"), ("strips", "name_strips")):
         stored, named = (
             transaction.stat(index.environment.database(name))["entries"] for name in (rows, names)
@@ -157,10 +189,9 @@ def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> 
         part = read_segment(transaction, environment.database("segments"), segment)
         what = f"segment {segment.number}"
         _require(len(part) == segment.entries, f"entries of {what}", segment.entries, len(part))
-        order = part.buckets.astype(np.int64) << 32 | part.slots
         _require(
-            bool((np.diff(order) >= 0).all()), f"order of {what}", "by bucket, then slot",
-            "out of order",
+            bool((np.diff(part.buckets.astype(np.int64)) >= 0).all()), f"order of {what}",
+            "by bucket", "out of order",
         )  # fmt: skip
         parts.append(part)
     if not parts:
@@ -176,7 +207,7 @@ def _no_entries() -> Entries:
 
 
 def _check_rows(
-    index: Index, transaction: lmdb.Transaction, slots: NDArray[np.uint32], entries: Entries
+    index: Index, reader: RowReader, slots: NDArray[np.uint32], entries: Entries
 ) -> None:
     """Compare rows with their codes, and live entries with what the family says."""
     held = entries.take(np.isin(entries.slots, slots))
@@ -186,11 +217,7 @@ def _check_rows(
     per_slot = index.family.assignments
     for start in range(0, len(slots), BATCH):
         batch = slots[start : start + BATCH]
-        parts = []
-        for slot in batch.tolist():
-            rows, at = read_rows(transaction, index.environment, index.rows, slot)
-            parts.append(rows.part(at, at + 1))
-        rows = Rows.joined(parts)
+        rows = Rows.joined([reader.row(slot) for slot in batch.tolist()])
         prepared = prepare(index, np.ascontiguousarray(rows.vectors))
         for name in ("inverse_norm", "codes", "step"):
             wanted, found = getattr(prepared.rows, name), getattr(rows, name)

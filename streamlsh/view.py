@@ -1,8 +1,8 @@
 """What one commit looks like to the kernels: tables of addresses into the memory map.
 
-A value of LMDB that has pages of its own stays where it is as long as it lives, and block and
-segment numbers are never used again. So after a commit only what it wrote must be looked up;
-the rest of the tables is taken over from the view before.
+A value of LMDB that has pages of its own stays where it is until it is written anew, and segment
+numbers are never used again. So after a commit only what was written since must be looked up (see
+``storage.changes``); the rest of the tables is taken over from the view before.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.buckets.bounds import check_segment
 from streamlsh.buckets.layout import GROUP_ENTRIES, blocks_per_chunk, sort_groups
+from streamlsh.buckets.segment import segment_keys
 from streamlsh.calibration import Calibration
 from streamlsh.config import METRICS
+from streamlsh.errors import CorruptIndexError
 from streamlsh.kernels import where as places
 from streamlsh.planning import Asked, Search
+from streamlsh.storage.changes import Changes, read_changes
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT
-from streamlsh.storage.schema import PAD, number_key, segment_key
-from streamlsh.storage.state import State, read_calibration, read_state
+from streamlsh.storage.schema import LIVE_PAGE_SLOTS, PAD, number_key
+from streamlsh.storage.state import NO_BLOCK, State, read_calibration, read_state
 from streamlsh.storage.values import address_of, fetch
 from streamlsh.updates import Position
 
@@ -40,7 +44,7 @@ class View:
         transaction_id: of the commit in LMDB.
         map_generation: of the environment; a remapped file makes all addresses void.
         state: the commit's state.
-        blocks: addresses of the slot blocks, 0 where a block was emptied.
+        blocks: addresses of the slot blocks, 0 where the open block stands in strips alone.
         names: addresses of the name blocks likewise.
         live: addresses of the live bitmap's pages, 0 where there is none.
         where: everything a kernel must know; see ``streamlsh.kernels.where``.
@@ -76,43 +80,74 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
     environment, layout = index.environment, index.rows
     state = read_state(transaction, environment.database("meta"))
     if before is not None and (
-        before.map_generation != environment.map_generation or before.state.commit > state.commit
+        before.map_generation != environment.map_generation or before.state.writes > state.writes
     ):
         before = None
+    changes = None
+    if before is not None:
+        changes = read_changes(
+            transaction, environment.database("changes"), before.state.writes, state.writes
+        )
+    blocks = state.slot_end >> layout.block_shift
+    stored = transaction.stat(environment.database("blocks"))["entries"]
+    # A new block may stand in strips alone.
+    if not stored <= blocks <= stored + 1 or not NO_BLOCK <= state.open_block < blocks:
+        raise CorruptIndexError(
+            "the count of slots of the index is damaged; restore it from a copy or rebuild it",
+            expected=f"slots of {stored} blocks, of which one may be open",
+            received=f"{state.slot_end} slots and open block {state.open_block}",
+        )  # fmt: skip
+    if before is None or changes is None:
+        nothing = np.zeros(0, np.int64)
+        known = (nothing, nothing, nothing)
+        changes = Changes(
+            np.arange(blocks, dtype=np.uint32),
+            np.arange(-(-state.slot_end // LIVE_PAGE_SLOTS), dtype=np.uint32),
+        )
+    else:
+        known = (before.blocks, before.names, before.live)
 
     def addresses(name: str, keys: Iterable[bytes]) -> I64:
+        """Where values are, 0 for those that there are not."""
         database = environment.database(name)
-        return np.array([_address(fetch(transaction, database, key)) for key in keys], np.int64)
+        values = [transaction.get(key, db=database) for key in keys]
+        return np.array(
+            [0 if value is None else _address(memoryview(value)) for value in values], np.int64
+        )
 
-    blocks = state.slot_end >> layout.block_shift
+    def looked_up(name: str, known: I64, count: int, numbers: NDArray[np.uint32]) -> I64:
+        """The table that was known, grown to ``count``, with those of some numbers anew."""
+        table = np.zeros(count, np.int64)
+        table[: len(known)] = known
+        table[numbers] = addresses(name, map(number_key, numbers.tolist()))
+        return table
 
-    def block_addresses(name: str, known: I64) -> I64:
-        """With those of blocks that are new; a new block may have been emptied already."""
-        new = np.zeros(max(blocks - len(known), 0), np.int64)
-        for i in range(len(new)):
-            value = transaction.get(number_key(len(known) + i), db=environment.database(name))
-            if value is not None:
-                new[i] = _address(memoryview(value))
-        return np.concatenate([known, new])
-
-    nothing = np.zeros(0, np.int64)
-    rows_at = block_addresses("blocks", before.blocks if before else nothing)
-    names_at = block_addresses("names", before.names if before else nothing)
-    first_strip = blocks << layout.block_shift >> STRIP_SHIFT
-    strip_end = (state.slot_end + STRIP_ROWS - 1) >> STRIP_SHIFT
-    live = np.zeros(len(state.live_stamps), np.int64)
-    since = 0
-    if before:
-        live[: len(before.live)] = before.live
-        since = before.state.commit
-    changed = np.flatnonzero(state.live_stamps > since)
-    live[changed] = addresses("live", map(number_key, changed.tolist()))
+    rows_at = looked_up("blocks", known[0], blocks, changes.blocks)
+    names_at = looked_up("names", known[1], blocks, changes.blocks)
+    pages = -(-state.slot_end // LIVE_PAGE_SLOTS)
+    live = looked_up("live", known[2], pages, changes.pages)
+    strip_keys = []
+    if state.open_block != NO_BLOCK:
+        first_strip = state.open_block << layout.block_shift >> STRIP_SHIFT
+        count = layout.rows_per_block // STRIP_ROWS
+        strip_keys = [number_key(strip) for strip in range(first_strip, first_strip + count)]
+    strips, name_strips = addresses("strips", strip_keys), addresses("name_strips", strip_keys)
     groups = (state.tail_entries + GROUP_ENTRIES - 1) // GROUP_ENTRIES
+    for segment in state.segments:
+        if before is None or segment.number not in before.parts:
+            check_segment(
+                transaction, environment.database("segments"), segment, index.family.buckets,
+                blocks_per_chunk(layout.chunk_bytes),
+            )  # fmt: skip
     parts = {
         segment.number: before.parts[segment.number]
         if before and segment.number in before.parts
-        else addresses(
-            "segments", (segment_key(segment.number, part) for part in range(segment.chunks + 1))
+        else np.array(
+            [
+                _address(fetch(transaction, environment.database("segments"), key))
+                for key in segment_keys(segment)
+            ],
+            np.int64,
         )
         for segment in state.segments
     }
@@ -122,8 +157,6 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         directory = parts[segment.number][0]
         row[:] = segment.codes, directory, directory + 4 * segment.codes, chunk
         chunk += segment.chunks
-    strips = addresses("strips", map(number_key, range(first_strip, strip_end)))
-    name_strips = addresses("name_strips", map(number_key, range(first_strip, strip_end)))
     tail_buckets, tail_places = sort_groups(
         [
             fetch(transaction, environment.database("tail"), number_key(group))
@@ -131,7 +164,7 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         ],
         state.tail_entries,
     )
-    chunks = np.concatenate([nothing, *(part[1:] for part in parts.values())])
+    chunks = np.concatenate([np.zeros(0, np.int64), *(part[1:] for part in parts.values())])
     where = np.zeros(places.SIZE, np.int64)
     for place, value in (
         (places.SEGMENTS, address_of(segments)), (places.SEGMENT_COUNT, len(segments)),
@@ -142,8 +175,8 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         (places.TAIL_PLACES, address_of(tail_places)), (places.BUCKETS, index.family.buckets),
         (places.BLOCKS, address_of(rows_at)), (places.BLOCK_COUNT, len(rows_at)),
         (places.NAMES, address_of(names_at)), (places.NAME_STRIPS, address_of(name_strips)),
-        (places.STRIPS, address_of(strips)), (places.STRIP_COUNT, len(strips)),
-        (places.FIRST_STRIP, first_strip), (places.BLOCK_SHIFT, layout.block_shift),
+        (places.STRIPS, address_of(strips)), (places.OPEN_BLOCK, state.open_block),
+        (places.BLOCK_SHIFT, layout.block_shift),
         (places.STRIP_SHIFT, STRIP_SHIFT), (places.CODE_WIDTH, layout.code_width),
         (places.DIM, layout.dim), (places.SLOT_END, state.slot_end),
         (places.METRIC, METRICS.index(index.config.metric)),

@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.collecting import collect
-from streamlsh.commit import commit_batch
+from streamlsh.commit import Batch, commit_batch
 from streamlsh.config import IndexConfig, check_map_size
 from streamlsh.errors import ClosedError, DimensionError, WriterLockedError
 from streamlsh.preparing import Prepared, prepare
+from streamlsh.readers import ReaderInfo, list_readers
 from streamlsh.staging import StagedUpdate
+from streamlsh.storage.failures import sound_records
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.schema import STATE_KEY
 from streamlsh.storage.state import read_state
+from streamlsh.sweeping import begin_sweep, find_ghosts
 from streamlsh.updates import (
     CommitResult,
     Delete,
@@ -126,6 +129,7 @@ class Writer:
         self._closed = False
         self._commits = 0
         self._parts: list[PreparedUpdates] = []
+        self._seen: set[bytes] = set()
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="streamlsh-hash")
         meta = index.environment.database("meta")
         with index.environment.write() as transaction, index.environment.read() as snapshot:
@@ -135,6 +139,8 @@ class Writer:
             self._positions = read_positions(snapshot, index.environment)
         self._epoch = state.epoch
         self._commit_number = state.commit
+        self._sweeping = state.sweeping
+        self._caught_up = state.caught_up
 
     @property
     def config(self) -> IndexConfig:
@@ -155,6 +161,16 @@ class Writer:
     def commit_number(self) -> int:
         """Number of the last commit."""
         return self._commit_number
+
+    @property
+    def caught_up(self) -> float:
+        """When the index was last known to reflect all of its source, unix seconds; 0 for never."""
+        return self._caught_up
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep has begun and not ended; stored with the index."""
+        return self._sweeping
 
     @property
     def staged(self) -> int:
@@ -266,43 +282,115 @@ class Writer:
         self._check_open()
         return self._prepared(*collect(self.config, updates))
 
-    def commit(self, positions: Iterable[Position] = ()) -> CommitResult:
+    def mark_seen(self, ids: Iterable[str]) -> None:
+        """Stage ids that a sweep is to spare, without changing their items.
+
+        Outside a sweep they mean nothing.
+
+        Args:
+            ids: item ids; unknown ones are passed over.
+
+        Raises:
+            ItemIdError: one that can be none; nothing of this call is staged.
+        """
+        self._check_open()
+        self._seen |= {check_id(item_id, row) for row, item_id in enumerate(ids)}
+
+    def begin_sweep(self) -> None:
+        """Begin to note which items are named; durable at once.
+
+        From now on upserts, whatever becomes of them, and ``mark_seen`` name items;
+        ``end_sweep`` removes the others. A sweep that is under way begins anew. What is staged
+        counts when it is committed.
+
+        Raises:
+            FencedError: another writer took the index over.
+            StorageError: the storage refused.
+        """
+        self._check_open()
+        begin_sweep(self._index, self._epoch)
+        self._sweeping = True
+
+    def end_sweep(self) -> int:
+        """Remove all items that were not named since the sweep began, in one commit, and end it.
+
+        What is staged is committed before.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StreamLSHError: as ``commit`` raises; the sweep goes on then.
+        """
+        self._check_open()
+        if not self._sweeping:
+            return 0
+        self.commit()
+        ghosts = find_ghosts(self._index)
+        self.delete(ghosts)
+        try:
+            self._commit((), None, ends_sweep=True)
+        except BaseException:
+            self.discard()
+            raise
+        self._sweeping = False
+        return len(ghosts)
+
+    def commit(
+        self, positions: Iterable[Position] = (), *, caught_up: float | None = None
+    ) -> CommitResult:
         """Apply what is staged and move the positions, durably and all at once.
 
         Args:
             positions: what the sources' next offsets are after this batch.
+            caught_up: when the sources had no more than that, unix seconds, if they had not.
 
         Raises:
             FencedError: another writer took the index over; nothing was written, and this
                 writer can only be closed.
             PositionError: a position cannot be stored; the batch stays staged.
+            CorruptIndexError: a record that the commit needs cannot be read; nothing was written.
             StorageError: the storage refused; the last commit stands, the batch stays staged.
         """
         self._check_open()
-        parts = self._parts
+        return self._commit(positions, caught_up, ends_sweep=False)
+
+    def _commit(
+        self, positions: Iterable[Position], caught_up: float | None, *, ends_sweep: bool
+    ) -> CommitResult:
         moves = {(p.stream, p.partition): p for p in positions}
         for position in moves.values():
             check_position(position)
-        if not parts and all(self._positions.get(k) == p for k, p in moves.items()):
+        idle = not (self._parts or self._seen or ends_sweep) and caught_up is None
+        if idle and all(self._positions.get(k) == p for k, p in moves.items()):
             return CommitResult(self._commit_number)
         if self._commits % READER_CHECK_COMMITS == 0:
             self._index.environment.clear_dead_readers()
-        result = commit_batch(
-            self._index,
-            self._epoch,
-            *_joined(self._index, parts),
-            self._positions,
-            moves,
-        )
+        updates, prepared = _joined(self._index, self._parts)
+        batch = Batch(updates, prepared, self._positions, moves, self._seen, caught_up, ends_sweep)
+        with sound_records(self._index.environment.path):
+            result = commit_batch(self._index, self._epoch, batch)
         self._positions.update(moves)
         self._commit_number = result.commit
         self._commits += 1
-        self._parts = []
+        if caught_up is not None:
+            self._caught_up = caught_up
+        self.discard()
         return result
+
+    def readers(self) -> list[ReaderInfo]:
+        """Who has looked at the index and not gone, in all processes, and what each of them pins.
+
+        Raises:
+            StorageError: the storage refused.
+        """
+        self._check_open()
+        return list_readers(self._index.environment)
 
     def discard(self) -> None:
         """Drop what is staged."""
         self._parts = []
+        self._seen = set()
 
     def close(self) -> None:
         """Let go of the index; what is still staged is dropped."""

@@ -30,6 +30,11 @@ def sample() -> Glosses:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See ``shrink_parts``."""
+    shrink_parts(monkeypatch)
+
+
+def shrink_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tails of 24 entries, segments that stay if twice as large, blocks of one strip, early tables.
 
     So a few dozen updates meet what otherwise takes a hundred thousand.

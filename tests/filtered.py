@@ -10,7 +10,7 @@ import numpy as np
 
 from streamlsh import Item, Reader, Snapshot
 from streamlsh.filtering import filter_live, parse_filter
-from streamlsh.storage.placing import read_name
+from streamlsh.storage.placing import RowReader
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS
 
 
@@ -31,7 +31,8 @@ def passing(source: Reader | Snapshot, tags: Any) -> list[str]:
             slots += (inside + number * LIVE_PAGE_SLOTS).tolist()
     assert found.count == len(slots)
     index = source._index
-    names = [read_name(source._transaction, index.environment, index.rows, slot) for slot in slots]
+    rows = RowReader(source._transaction, index.environment, index.rows, view.state.open_block)
+    names = [rows.name(slot) for slot in slots]
     return sorted(name.decode() for name in names)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import lmdb
 
 from streamlsh.storage.schema import DATABASES
+from streamlsh.storage.soundness import stamp
 
 
 @contextmanager
@@ -18,6 +19,7 @@ def tampering(path: Path, database: str) -> Iterator[lmdb.Transaction]:
         handle = environment.open_db(database.encode(), create=False)
         with environment.begin(db=handle, write=True) as transaction:
             yield transaction
+            stamp(transaction, environment.open_db(b"meta", txn=transaction, create=False))
 
 
 def flip(path: Path, database: str, key: bytes, place: int, bit: int = 0) -> None:

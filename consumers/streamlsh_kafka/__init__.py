@@ -17,7 +17,7 @@ from streamlsh_kafka.decoders import Decoder, load_decoder
 from streamlsh_kafka.errors import ConsumerError, DecodeError
 from streamlsh_kafka.kafka_source import KafkaSource
 from streamlsh_kafka.loop import BatchReport, Observer, Summary, consume
-from streamlsh_kafka.observers import GroupMirror, ProgressLog
+from streamlsh_kafka.observers import GroupMirror, ProgressLog, SnapshotWatch
 from streamlsh_kafka.producing import TopicSink, UpdateLogSink, new_producer, read_updates
 from streamlsh_kafka.source import RawRecord, Record, Source
 from streamlsh_kafka.update_log import UpdateLogAppender, UpdateLogSource
@@ -39,6 +39,7 @@ __all__ = [
     "ProgressLog",
     "RawRecord",
     "Record",
+    "SnapshotWatch",
     "Source",
     "Summary",
     "TopicSink",

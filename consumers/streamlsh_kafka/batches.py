@@ -57,11 +57,13 @@ class Batch:
     """Records of a source, what became of them, and the positions after them.
 
     Attributes:
-        records: in the order of the source.
+        records: in the order of the source, without those that are only marked as seen.
         updates: those of all good records, checked, and hashed in a thread of the writer's.
         dead_letters: the records that cannot be applied, in the order of the source.
         payload_bytes: bytes of the records' values.
         positions: where the source stood after them.
+        polled: how many records were polled for it, and
+        seen: the ids that a replay met in those that were applied before.
     """
 
     records: Sequence[Record]
@@ -69,6 +71,8 @@ class Batch:
     dead_letters: Sequence[DeadLetter]
     payload_bytes: int
     positions: Sequence[Position]
+    polled: int
+    seen: Sequence[str]
 
 
 class Feed:
@@ -80,6 +84,7 @@ class Feed:
         decoder: turns a record into an update.
         writer: of the index that the updates are meant for; it hashes them.
         ends: where the feed is exhausted, if it is to end.
+        floors: by partition, the offset below which records were applied before.
     """
 
     def __init__(
@@ -89,12 +94,14 @@ class Feed:
         decoder: Decoder,
         writer: Writer,
         ends: Mapping[int, int] | None,
+        floors: Mapping[int, int],
     ) -> None:
         self._source = source
         self._bounds = bounds
         self._decoder = decoder
         self._writer = writer
         self._ends = ends
+        self._floors = floors
         self._poller = ThreadPoolExecutor(1, thread_name_prefix="streamlsh-poll")
         self._coming: deque[Future[Batch]] = deque()
         self._rested = time.monotonic()
@@ -111,7 +118,7 @@ class Feed:
         batch = self._coming.popleft().result()
         self.exhausted = self._ends is not None and reached(batch.positions, self._ends)
         # A large batch means that there is more: read ahead, but not while a rest is due.
-        backlog = len(batch.records) * BACKLOG_SHARE >= self._bounds.records
+        backlog = batch.polled * BACKLOG_SHARE >= self._bounds.records
         due = not backlog or time.monotonic() - self._rested >= REST_SECONDS
         if due and all(future.done() for future in self._coming):
             at_rest()
@@ -151,8 +158,23 @@ class Feed:
             records.extend(more)
             size += _payload(more)
         positions = list(source.positions())
+        polled = len(records)
+        records, seen = self._set_apart(records)
         updates, dead_letters = prepare(records, self._decoder, self._writer)
-        return Batch(records, updates, dead_letters, size, positions)
+        return Batch(records, updates, dead_letters, size, positions, polled, seen)
+
+    def _set_apart(self, records: list[Record]) -> tuple[list[Record], list[str]]:
+        """The records that are to be applied, and the ids that all others would upsert.
+
+        Those others are prepared as if they were applied, so that the same ones are good.
+        """
+        floors = self._floors
+        before = [r for r in records if r.offset < floors.get(r.partition, 0)]
+        if not before:
+            return records, []
+        updates, _ = prepare(before, self._decoder, self._writer)
+        seen = [update.key.decode() for update in updates.updates if update.row is not None]
+        return [r for r in records if r.offset >= floors.get(r.partition, 0)], seen
 
 
 def prepare(

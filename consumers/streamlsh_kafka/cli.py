@@ -26,7 +26,7 @@ from streamlsh_kafka.errors import ConfigurationError
 from streamlsh_kafka.kafka_source import KafkaSource
 from streamlsh_kafka.logs import configure_logs, event
 from streamlsh_kafka.loop import Observer, consume
-from streamlsh_kafka.observers import GroupMirror, ProgressLog
+from streamlsh_kafka.observers import GroupMirror, ProgressLog, SnapshotWatch
 from streamlsh_kafka.options import check_source, connection_of, new_parser
 from streamlsh_kafka.producing import TopicSink, UpdateLogSink, UpdateSink, read_updates
 from streamlsh_kafka.source import Source, lag
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
         closing(_source(options)) as source,
         _dead_letters(options) as dead_letters,
     ):
-        observers: list[Observer] = [ProgressLog()]
+        observers: list[Observer] = [ProgressLog(), SnapshotWatch(writer)]
         if options.group:
             observers.append(GroupMirror(connection_of(options), options.group))
         event(_log, logging.INFO, "started", index=options.path, source=source.stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,6 +16,8 @@ from streamlsh_kafka.source import Record
 from streamlsh_kafka.update_log import UpdateLogAppender
 
 ACKNOWLEDGE_SECONDS: Final = 30.0
+PART_BYTES: Final = 16 * 1024 * 1024
+"""Values of dead letters that are on their way at the same time."""
 PREFIX: Final = "streamlsh-"
 """What the names of the headers that are added begin with."""
 
@@ -95,27 +97,45 @@ class KafkaDeadLetters:
     def put(self, letters: Sequence[DeadLetter]) -> None:
         """Produce the letters and wait until the broker has acknowledged every one."""
         try:
-            futures = [
-                self._producer.send(
-                    self._topic,
-                    key=letter.record.key,
-                    value=_sendable(letter.record),
-                    headers=letter.headers(),
-                )
-                for letter in letters
-            ]
-            self._producer.flush(timeout=ACKNOWLEDGE_SECONDS)
-            for future in futures:
-                future.get(timeout=ACKNOWLEDGE_SECONDS)
+            for some in _in_parts(letters):
+                self._put(some)
         except kafka.errors.KafkaError as error:
             raise DeadLetterError(
                 f"{len(letters)} dead letters were not acknowledged by topic {self._topic} "
                 f"({str(error) or type(error).__name__}); nothing of their batch is committed"
             ) from error
 
+    def _put(self, letters: Sequence[DeadLetter]) -> None:
+        futures = [
+            self._producer.send(
+                self._topic,
+                key=letter.record.key,
+                value=_sendable(letter.record),
+                headers=letter.headers(),
+            )
+            for letter in letters
+        ]
+        self._producer.flush(timeout=ACKNOWLEDGE_SECONDS)
+        for future in futures:
+            future.get(timeout=ACKNOWLEDGE_SECONDS)
+
     def close(self) -> None:
         """Close the producer."""
         self._producer.close(timeout=1.0)
+
+
+def _in_parts(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    """The letters in parts that the client, which copies what it sends, holds at once."""
+    part: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        part.append(letter)
+        size += len(letter.record.value or b"")
+        if size >= PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _sendable(record: Record) -> bytes | None:

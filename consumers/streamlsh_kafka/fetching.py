@@ -1,11 +1,13 @@
 """Makes kafka-python read faster: its own way costs more than all else that an update costs.
 
-Two pieces of one consumer's client are replaced, and only of that one:
+Three pieces of one consumer's client are replaced, and only of that one:
 
 - what turns a fetched batch into records. The client calls a dozen functions a record; here
   its fields are read in one loop, into tuples that have just the fields of `Record`.
 - what reads from the socket. The client asks for 4 KiB a call, and between two calls any other
   thread may take the interpreter's lock and keep it for milliseconds.
+- what one poll takes. The client counts records only; but a fetch of 16 MiB may hold gigabytes
+  once it is decompressed, so here their bytes count too.
 
 All that decides *which* records there are (checksums, transactions, offsets) stays the client's,
 and a batch in an older format is read by the client too. Besides `connection`, only this module
@@ -15,6 +17,7 @@ looks inside of the client library; both rely on its version (see the bounds in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from kafka import KafkaConsumer
@@ -26,11 +29,22 @@ from kafka.record.default_records import DefaultRecordBatch
 from streamlsh_kafka.source import Headers, RawRecord
 
 READ_BYTES: Final = 512 * 1024
+TAKE_BYTES: Final = 16 * 1024 * 1024
+"""A poll takes no further record once the values of those it has add up to this."""
 
 
 def read_faster(consumer: KafkaConsumer) -> None:
-    """Replace both pieces of a consumer that has not fetched anything yet."""
-    consumer._fetcher.PartitionRecords = PartitionRecords
+    """Replace these pieces of a consumer that has not fetched anything yet."""
+    fetcher = consumer._fetcher
+    fetcher.PartitionRecords = PartitionRecords
+    append = fetcher._append
+
+    def append_within_bounds(drained: Any, part: Any, room: int, update: bool) -> int:
+        taken: int = append(drained, part, room, update)
+        # A poll ends when the room for records is used up.
+        return room if part is not None and part.full else taken
+
+    fetcher._append = append_within_bounds
     manager = consumer._client._manager
     build = manager._build_transport
 
@@ -59,7 +73,32 @@ class LargeReads:
 
 
 class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the client has no types
-    """What was fetched of one partition, as an iterator of `RawRecord`."""
+    """What was fetched of one partition, as an iterator of `RawRecord`.
+
+    Attributes:
+        full: whether the bytes of what was taken last were enough for one poll.
+    """
+
+    full = False
+
+    def take(self, n: int | None = None) -> list[RawRecord]:
+        """Take up to ``n`` records, and none after their values add up to `TAKE_BYTES`."""
+        self._maybe_raise_next_inline_exception()
+        records: list[RawRecord] = []
+        size = 0
+        self.full = False
+        try:
+            for record in islice(self.record_iterator, n):
+                records.append(record)
+                size += len(record.value or b"")
+                if size >= TAKE_BYTES:
+                    self.full = True
+                    break
+        except Exception as error:
+            if not records:
+                raise
+            self._next_inline_exception = error  # raised when these records have been taken
+        return records
 
     def _unpack_records(
         self, tp: Any, records: Any, _key_deserializer: None, _value_deserializer: None
@@ -184,7 +223,8 @@ def _headers(data: bytes, at: int) -> tuple[Headers, int]:
         size, at = _varint(data, at)
         if size < 0:
             raise ValueError("size of a header's name")
-        name = str(data[at : at + size], "utf-8")
+        # Brokers let any bytes through: one odd name may not stop the topic.
+        name = str(data[at : at + size], "utf-8", "replace")
         at += size
         size, at = _varint(data, at)
         value = None

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 import kafka.errors
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from streamlsh import Position
 from streamlsh_kafka.connection import Connection, check_connection
@@ -29,7 +30,7 @@ TOPIC_CHECK_SECONDS: Final = 1.0
 """How often the topic's UUID and number of partitions are compared with what is being read."""
 POLL_SLICE_SECONDS: Final = 0.02
 STALL_SECONDS: Final = 60.0
-"""A reader that gets nothing for so long, although there is something, is replaced."""
+"""How long a client may deliver nothing, although there is something, before it is replaced."""
 MISSING_SECONDS: Final = 5.0
 """A topic must be missing for so long to count as deleted: a starting broker may not know it."""
 ASK_MS: Final = 5_000
@@ -45,16 +46,30 @@ class KafkaSource:
         topic: the topic's name.
         accept_gap: go on at the start of a partition whose records were removed before the index
             had read them, instead of stopping with `OffsetBelowStartError`.
+        stall_seconds: a client that delivers nothing for so long, although there is something,
+            is replaced.
+
+    Attributes:
+        stalls: how many clients were replaced.
 
     Raises:
         ConnectionFailedError: there is no working connection.
         TopicNotFoundError: there is no such topic.
     """
 
-    def __init__(self, connection: Connection, topic: str, *, accept_gap: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        *,
+        accept_gap: bool = False,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
         check_connection(connection)
         self._topic = topic
         self._accept_gap = accept_gap
+        self._stall_seconds = stall_seconds
+        self.stalls = 0
         self._settings = connection.client_settings()
         self._admin = KafkaAdminClient(
             bootstrap_timeout_ms=ASK_MS, request_timeout_ms=ASK_MS, **self._settings
@@ -71,7 +86,7 @@ class KafkaSource:
             self.close()
             raise
         self._next_topic_check = time.monotonic() + TOPIC_CHECK_SECONDS
-        self._next_stall_check = time.monotonic() + STALL_SECONDS
+        self._next_stall_check = time.monotonic() + stall_seconds
         self._seen = time.monotonic()
 
     @property
@@ -132,13 +147,17 @@ class KafkaSource:
                         self._fetched[partition] = reached
             except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
                 self._explain_range(error)
+            # Fetches go by name, so another topic of that name may have answered. What cannot be
+            # confirmed to come from ours is read again.
+            if self._waiting and not self._check_topic():
+                self._seek()
         records = self._hand_out(max_records)
         if records:
-            self._next_stall_check = now + STALL_SECONDS
+            self._next_stall_check = now + self._stall_seconds
             return records
         if now >= self._next_stall_check:
             self._end_stall()
-            self._next_stall_check = time.monotonic() + STALL_SECONDS
+            self._next_stall_check = time.monotonic() + self._stall_seconds
         return ()
 
     def positions(self) -> Sequence[Position]:
@@ -160,6 +179,22 @@ class KafkaSource:
         except kafka.errors.KafkaError as error:
             raise self._lost(error) from error
         return {tp.partition: offset for tp, offset in ends.items()}
+
+    def delete_retention(self) -> float | None:
+        """The topic's ``delete.retention.ms`` in seconds, if it is compacted.
+
+        A user who may not see the topic's settings gets a warning, and no replay ever.
+        """
+        topic = ConfigResource(ConfigResourceType.TOPIC, self._topic)
+        try:
+            [settings] = self._admin.describe_configs([topic], config_filter="all").values()
+            found = settings[self._topic]
+            if "compact" not in found["cleanup.policy"]["value"]:
+                return None
+            return int(found["delete.retention.ms"]["value"]) / 1000
+        except (kafka.errors.KafkaError, KeyError) as error:
+            event(_log, logging.WARNING, "retention_unknown", topic=self._topic, error=repr(error))
+            return None
 
     def close(self) -> None:
         """Close the connections."""
@@ -241,26 +276,34 @@ class KafkaSource:
             )
         return str(topic["topic_id"]), sorted(p["partition_index"] for p in topic["partitions"])
 
-    def _check_topic(self) -> None:
-        """Notice a topic that was replaced, and partitions that were added."""
+    def _check_topic(self) -> bool:
+        """Notice a topic that was replaced, and partitions that were added.
+
+        Returns:
+            Whether the broker says that the topic is still the same.
+
+        Raises:
+            TopicRecreatedError: it is another one.
+            TopicNotFoundError: it has been missing for a while.
+        """
         try:
             identity, partitions = self._describe()
         except BrokerUnreachableError as error:
             # Brokers restart. The client reconnects by itself, and nothing is lost by waiting.
             event(_log, logging.WARNING, "broker_unreachable", error=str(error))
             self._seen = time.monotonic()
-            return
+            return False
         except TopicNotFoundError as error:
             if time.monotonic() - self._seen >= MISSING_SECONDS:
                 raise
             event(_log, logging.WARNING, "topic_missing", error=str(error))
-            return
+            return False
         self._seen = time.monotonic()
         if identity != self.identity:
             raise TopicRecreatedError(stream=self._topic, expected=self.identity, received=identity)
         added = [number for number in partitions if number not in self._positions]
         if not added:
-            return
+            return True
         event(_log, logging.INFO, "partitions_added", topic=self._topic, partitions=added)
         self._partitions = partitions
         new = [TopicPartition(self._topic, partition) for partition in added]
@@ -268,6 +311,7 @@ class KafkaSource:
         self._positions |= {tp.partition: starts[tp] for tp in new}
         self._consumer.assign([TopicPartition(self._topic, number) for number in partitions])
         self._seek()
+        return True
 
     def _ask_offsets(self, tps: list[TopicPartition]) -> tuple[dict[Any, int], dict[Any, int]]:
         try:
@@ -298,12 +342,16 @@ class KafkaSource:
         self._check_topic()
         tps = [TopicPartition(self._topic, partition) for partition in self._partitions]
         starts, ends = self._ask_offsets(tps)
+        if isinstance(error, kafka.errors.LogTruncationError):
+            # Other records may stand by now where those that were read have been.
+            for tp, divergent in error.divergent_offsets.items():
+                ends[tp] = 0 if divergent is None else divergent.offset
         for tp in tps:
             offset = self._positions[tp.partition]
             where: dict[str, Any] = {"stream": self._topic, "partition": tp.partition}
             if offset < starts[tp]:
                 raise OffsetBelowStartError(stored=offset, limit=starts[tp], **where) from error
-            if offset > ends[tp] or isinstance(error, kafka.errors.LogTruncationError):
+            if offset > ends[tp]:
                 raise OffsetBeyondEndError(stored=offset, limit=ends[tp], **where) from error
         raise SourceError(
             f"the broker refused the position in {self._topic}: {error}", stream=self._topic
@@ -315,7 +363,15 @@ class KafkaSource:
             behind = lag(self.positions(), self.end_offsets())
             if not behind:
                 return
-            event(_log, logging.WARNING, "reader_stalled", topic=self._topic, lag=behind)
+            self.stalls += 1
+            event(
+                _log,
+                logging.WARNING,
+                "reader_stalled",
+                topic=self._topic,
+                lag=behind,
+                stalls=self.stalls,
+            )
             replacement = self._new_consumer()
         except BrokerUnreachableError as error:
             event(_log, logging.WARNING, "broker_unreachable", error=str(error))

@@ -15,6 +15,7 @@ from streamlsh_kafka.batches import Batch, BatchBounds, Feed, prepare
 from streamlsh_kafka.dead_letters import DeadLetters
 from streamlsh_kafka.decoders import Decoder
 from streamlsh_kafka.errors import PoisonRecordError
+from streamlsh_kafka.replaying import CaughtUp, Replay, begin_replay
 from streamlsh_kafka.source import Source, reached
 from streamlsh_kafka.wire import decode_update
 
@@ -88,6 +89,7 @@ def consume(
     bounds: BatchBounds | None = None,
     observers: Sequence[Observer] = (),
     stop_requested: Callable[[], bool] = never,
+    clock: Callable[[], float] = time.time,
 ) -> Summary:
     """Bring an index up to date with a source, and keep it so.
 
@@ -106,6 +108,9 @@ def consume(
     no update is lost or applied twice. Dead letters of a batch that was not committed are written
     again, so they may come twice; their origin headers tell.
 
+    If the source may have forgotten deletes since the index was last caught up, it is read from
+    its beginning once more and what is no longer there is removed (`replaying`).
+
     Args:
         writer: the index; its stored positions are where the source starts.
         source: where updates come from. Neither is closed here.
@@ -115,6 +120,7 @@ def consume(
         bounds: limits on the size of a batch.
         observers: are told about every commit.
         stop_requested: asked between batches; the batch in hand is always finished.
+        clock: unix time. Nothing depends on it but when a replay is taken to be necessary.
 
     Raises:
         PoisonRecordError: a bad record, and no dead letters; all before it is committed.
@@ -123,25 +129,50 @@ def consume(
         FencedError: another writer took the index over.
     """
     summary = Summary()
-
-    def at_rest() -> None:
-        for observer in observers:
-            observer.polled(source)
-
     try:
         source.start(writer.positions)
-        ends = source.end_offsets() if until_end else None
-        if ends is not None and reached(source.positions(), ends):
+        _pass_gaps(writer, source)
+        asked = clock()
+        ends = source.end_offsets()
+        retention = source.delete_retention()
+        first_start = retention is not None and not writer.positions
+        caught_up = CaughtUp(source, retention, clock, ends, asked)
+        replay = begin_replay(writer, source, retention, asked)
+
+        def at_rest() -> None:
+            caught_up.ask()
+            if replay:
+                replay.ask()
+            for observer in observers:
+                observer.polled(source)
+
+        replay = _end_if_finished(replay, at := source.positions())
+        if until_end and reached(source.positions(), ends):
+            moment = caught_up.at(source.positions())
+            if moment is not None:
+                writer.commit(caught_up=moment)
             return summary
+        floors = replay.floors if replay else {}
         with (
             _few_collections(),
-            Feed(source, bounds or BatchBounds(), decoder, writer, ends) as feed,
+            Feed(
+                source,
+                bounds or BatchBounds(),
+                decoder,
+                writer,
+                ends if until_end else None,
+                floors,
+            ) as feed,
         ):
             while not (stop_requested() or feed.exhausted):
                 batch = feed.take(at_rest)
-                positions = _moved(writer, batch)
-                if batch.records or positions:
-                    report = _apply(writer, batch, positions, decoder, dead_letters)
+                positions = _moved(writer, batch, replay)
+                moment = caught_up.at(batch.positions)
+                if first_start and not writer.caught_up:
+                    # An index that holds nothing yet misses no delete from here on.
+                    moment = moment or asked
+                if batch.records or positions or moment is not None:
+                    report = _apply(writer, batch, positions, decoder, dead_letters, moment)
                     summary = Summary(
                         summary.records + report.records,
                         summary.commits + 1,
@@ -149,11 +180,33 @@ def consume(
                     )
                     for observer in observers:
                         observer.committed(report)
+                at = batch.positions
+                if replay and replay.finished(at):
+                    replay.end()
+                    replay = None
+        _end_if_finished(replay, at)
     finally:
         writer.discard()
         for observer in observers:
             observer.close()
     return summary
+
+
+def _end_if_finished(replay: Replay | None, at: Sequence[Position]) -> Replay | None:
+    """End a replay that has nothing left to read; the source must not be in use."""
+    if replay is None:
+        return None
+    replay.finished(at)
+    replay.ask()
+    if not replay.finished(at):
+        return replay
+    replay.end()
+    return None
+
+
+def _pass_gaps(writer: Writer, source: Source) -> None:
+    """Store where the source went on after a gap that it may pass, though nothing follows."""
+    writer.commit([p for p in source.positions() if (p.stream, p.partition) in writer.positions])
 
 
 @contextmanager
@@ -172,12 +225,12 @@ def _few_collections() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
-def _moved(writer: Writer, batch: Batch) -> list[Position]:
+def _moved(writer: Writer, batch: Batch, replay: Replay | None) -> list[Position]:
     """The positions that differ from what the index holds."""
     stored = writer.positions
     return [
         position
-        for position in batch.positions
+        for position in (replay.positions(batch.positions) if replay else batch.positions)
         if stored.get((position.stream, position.partition)) != position
     ]
 
@@ -188,6 +241,7 @@ def _apply(
     positions: Sequence[Position],
     decoder: Decoder,
     dead_letters: DeadLetters | None,
+    caught_up: float | None,
 ) -> BatchReport:
     """Set a batch's bad records aside, and commit the good ones with the positions."""
     started = time.perf_counter()
@@ -196,15 +250,16 @@ def _apply(
             _stop_before(writer, batch, positions, decoder)
         dead_letters.put(batch.dead_letters)
     writer.stage(batch.updates)
+    writer.mark_seen(batch.seen)
     batch.updates.wait()
     prepared = time.perf_counter()
-    result = writer.commit(positions)
+    result = writer.commit(positions, caught_up=caught_up)
     return BatchReport(
         records=len(batch.records),
         payload_bytes=batch.payload_bytes,
         dead_letters=Counter(letter.reason for letter in batch.dead_letters),
         result=result,
-        positions=positions,
+        positions=[p for p in positions if p in batch.positions],
         prepare_seconds=prepared - started,
         commit_seconds=time.perf_counter() - prepared,
         newest_timestamp=max((record.timestamp for record in batch.records), default=0),
@@ -219,6 +274,7 @@ def _stop_before(
     first = next(i for i, record in enumerate(batch.records) if record is letter.record)
     updates, _ = prepare(batch.records[:first], decoder, writer)
     writer.stage(updates)
+    writer.mark_seen(batch.seen)
     # A partition goes on at its first record that is left out, or else where the source stands.
     left_out: dict[int, int] = {}
     for record in batch.records[first:]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import statistics
 import time
+from collections.abc import Callable
 from typing import Final
 
 import kafka.errors
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from streamlsh import Position
+from streamlsh import Position, Writer
 from streamlsh_kafka.connection import Connection
 from streamlsh_kafka.errors import ConsumerError
 from streamlsh_kafka.logs import event
@@ -22,6 +23,8 @@ PERIOD_SECONDS: Final = 10.0
 MIRROR_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 5.0
 ASK_MS: Final = 5_000
+LOOK_SECONDS: Final = 5.0
+OLD_SECONDS: Final = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +99,49 @@ class ProgressLog:
         self._records = 0
         self._dead_letters = 0
         self._commit_seconds: list[float] = []
+
+
+class SnapshotWatch:
+    """Warns of snapshots that are kept open for so long that the file has to grow.
+
+    Args:
+        writer: of the index in question.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, writer: Writer, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._look_at = clock()
+        self._quiet_until: dict[int, float] = {}
+
+    def committed(self, report: BatchReport) -> None:
+        """Nothing is done: the loop must not be held up."""
+
+    def polled(self, source: Source) -> None:
+        """Look who reads, if it is time, and warn of each process at most once a minute."""
+        now = self._clock()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        self._quiet_until = {pid: end for pid, end in self._quiet_until.items() if end > now}
+        for reader in sorted(self._writer.readers(), key=lambda reader: reader.transaction):
+            seconds = reader.outdated_seconds or 0.0
+            if seconds <= OLD_SECONDS or reader.pid in self._quiet_until:
+                continue
+            self._quiet_until[reader.pid] = now + OLD_SECONDS
+            event(
+                _log,
+                logging.WARNING,
+                "old_snapshot",
+                pid=reader.pid,
+                host=reader.host or "unknown",
+                command=reader.command or "unknown",
+                seconds=round(seconds),
+            )
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class GroupMirror:

@@ -97,6 +97,12 @@ class Source(Protocol):
     def end_offsets(self) -> Mapping[int, int]:
         """Where every partition ends now; asks the source, so call it sparingly."""
 
+    def delete_retention(self) -> float | None:
+        """For how many seconds a delete can be read for certain; ``None`` for ever.
+
+        Only a source that compacts ever forgets a delete but not that there was something else.
+        """
+
     def close(self) -> None:
         """Let go of connections and files. May be called twice."""
 

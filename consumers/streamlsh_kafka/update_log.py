@@ -191,9 +191,10 @@ class UpdateLogSource:
                 payload = self._reader.next()
                 if payload is None:
                     break
-                timestamp, key, value, headers = msgpack.unpackb(payload)
-                pairs = [(name, content) for name, content in headers]
-                records.append(RawRecord(self._stream, 0, offset, timestamp, key, value, pairs))
+                try:
+                    records.append(_unpack(self._stream, offset, payload))
+                except (ValueError, TypeError, OverflowError) as error:
+                    raise self._reader.damage(f"a record cannot be read ({error})") from error
             if records:
                 return records
             if time.monotonic() >= deadline:
@@ -223,10 +224,24 @@ class UpdateLogSource:
         self._end.skip(None)
         return {0: self._end.offset}
 
+    def delete_retention(self) -> None:
+        """An update log keeps everything."""
+
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._reader.close()
         self._end.close()
+
+
+def _unpack(stream: str, offset: int, payload: bytes) -> RawRecord:
+    """A record from its payload, or ``ValueError`` if something else was written."""
+    timestamp, key, value, headers = msgpack.unpackb(payload)
+    pairs = [(name, content) for name, content in headers]
+    bytes_or_none = {type(key), type(value), *(type(content) for _, content in pairs)}
+    texts = {type(name) for name, _ in pairs}
+    if type(timestamp) is not int or bytes_or_none - {bytes, type(None)} or texts - {str}:
+        raise ValueError("expected a timestamp, and bytes under names")
+    return RawRecord(stream, 0, offset, timestamp, key, value, pairs)
 
 
 class _Cursor:
@@ -298,7 +313,7 @@ class _Cursor:
             # After a power cut a file may have its new length, but zeros for what was in flight.
             if self._rest_is_zero():
                 return None
-            raise self._damage("a record's length does not match its checksum")
+            raise self.damage("a record's length does not match its checksum")
         payload = self._take(self.byte + _FRAME.size, length)
         if len(payload) < length:
             return None
@@ -306,7 +321,7 @@ class _Cursor:
         if zlib.crc32(payload) != checksum:
             if end == os.fstat(self._file).st_size:
                 return None
-            raise self._damage("a record does not match its checksum")
+            raise self.damage("a record does not match its checksum")
         self.byte = end
         self.offset += 1
         return payload
@@ -328,5 +343,6 @@ class _Cursor:
             start += len(block)
         return True
 
-    def _damage(self, message: str) -> CorruptUpdateLogError:
+    def damage(self, message: str) -> CorruptUpdateLogError:
+        """The error for what stands before the place reached."""
         return CorruptUpdateLogError(message, stream=str(self._path), byte=self.byte)

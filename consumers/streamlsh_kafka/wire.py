@@ -161,6 +161,7 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 def _parse_msgpack(value: bytes) -> Any:
     try:
+        _check_whole(value)
         return msgpack.unpackb(
             value,
             raw=False,
@@ -179,11 +180,27 @@ def _parse_msgpack(value: bytes) -> Any:
         raise DecodeError("trailing-bytes", "expected one map and nothing after it") from error
     except msgpack.StackError as error:
         raise DecodeError("too-deep", f"expected at most {MAX_DEPTH} levels") from error
+    except msgpack.OutOfData as error:
+        raise DecodeError(
+            "bad-msgpack", "expected a whole value, received a part of one"
+        ) from error
     # msgpack reports damage as ValueError (and its own subclasses), a map key that cannot be one
     # as TypeError, and a timestamp outside of the calendar as OverflowError.
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         detail = str(error) or type(error).__name__
         raise DecodeError("bad-msgpack", detail[:200]) from error
+
+
+def _check_whole(value: bytes) -> None:
+    """Raise ``msgpack.OutOfData`` unless all that the value announces is there.
+
+    Building a value takes memory for what every array announces as soon as it begins: arrays in
+    each other could claim megabytes with a few bytes each. Skipping over it takes none.
+    """
+    # Without a size, or with 0, the unpacker makes room for a megabyte.
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(value), 1))
+    unpacker.feed(value)
+    unpacker.skip()
 
 
 def _refuse_extension(code: int, _data: bytes) -> NoReturn:
@@ -255,7 +272,8 @@ def _to_vector(field: object) -> NDArray[np.float32]:
     if not set(map(type, field)) <= {float, int}:
         raise DecodeError("bad-vector", "expected an array of numbers and nothing else in it")
     try:
-        with np.errstate(over="ignore"):  # becomes infinite, which the library refuses
+        # What becomes infinite, and signalling NaN, the library refuses.
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.array(field, dtype=np.float64).astype(WIRE_FLOAT)
     except OverflowError as error:
         raise DecodeError("bad-vector", "expected numbers that fit a float") from error

@@ -2,8 +2,9 @@
 
 A segment is stored in parts. Part 0 is its directory: the sorted codes of the occupied buckets
 and, for each, where its entries start (one more start closes the last). The further parts are
-chunks of entry blocks. Entries are ordered by bucket, then slot, and buckets follow each other
-without gaps, so a block may hold the end of one bucket and the beginning of the next.
+chunks of entry blocks. Entries are ordered by bucket, within a bucket by the age of the segments
+that they were merged from and there by slot. Buckets follow each other without gaps, so a block
+may hold the end of one bucket and the beginning of the next.
 """
 
 from __future__ import annotations
@@ -22,14 +23,12 @@ from streamlsh.buckets.layout import (
     pack_entries,
     unpack_entries,
 )
-from streamlsh.kernels.merge import merge_segments
+from streamlsh.kernels.merge import ENTRIES, merge_segments, start_place
 from streamlsh.storage.schema import IN_PLACE, PAD, in_place, segment_key
 from streamlsh.storage.values import address_of, fetch
 
 TAIL_ENTRIES = 8192
 """Entries the tail may hold; a commit that brings it above turns it into a segment."""
-MOST_DEAD = 2
-"""Entries held for each live one above which all segments are merged."""
 RATIO = 8
 """A segment holds at least so many times what the next younger one holds; if not, they are merged.
 Every segment that a query meets costs it, so there are few: two of any size to speak of."""
@@ -58,13 +57,136 @@ class Segment:
         return [self.number, self.entries, self.codes, self.chunks]
 
 
+def segment_keys(segment: Segment) -> list[bytes]:
+    """The keys of all parts of a segment, the directory's first."""
+    return [segment_key(segment.number, part) for part in range(segment.chunks + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where segments are, for ``merge_segments``.
+
+    Attributes:
+        table: (s, 4) of (codes held, their address, address of the starts, first chunk).
+        chunks: addresses of their chunks, source after source.
+    """
+
+    table: I64
+    chunks: I64
+
+    @staticmethod
+    def stored(
+        snapshot: lmdb.Transaction, database: lmdb._Database, segments: list[Segment]
+    ) -> Sources:
+        """Those of segments that a snapshot sees, for as long as it is open."""
+        table = np.zeros((len(segments), 4), np.int64)
+        chunks: list[int] = []
+        for row, segment in zip(table, segments, strict=True):
+            parts = [
+                address_of(fetch(snapshot, database, key)) + PAD for key in segment_keys(segment)
+            ]
+            row[:] = segment.codes, parts[0], parts[0] + 4 * segment.codes, len(chunks)
+            chunks += parts[1:]
+        return Sources(table, np.array(chunks, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What one step of a merge has made.
+
+    Attributes:
+        codes: (n,) uint32, the buckets it began.
+        starts: (n,) uint32, where each begins in the whole segment.
+        chunks: (c, chunk_bytes) uint8 values to store.
+        first: which chunk of the segment the first of them is.
+        entries: how many the segment has so far.
+        read: entries read, dead ones included.
+    """
+
+    codes: NDArray[np.uint32]
+    starts: NDArray[np.uint32]
+    chunks: NDArray[np.uint8]
+    first: int
+    entries: int
+    read: int
+
+
+def entries_per_chunk(chunk_bytes: int) -> int:
+    """Entries that one value of a segment holds."""
+    return LANES * blocks_per_chunk(chunk_bytes)
+
+
+def merge_some(
+    sources: Sources,
+    chunk_bytes: int,
+    live: I64,
+    at: I64,
+    place: I64,
+    room: int,
+    most: int,
+    begun: memoryview | None = None,
+) -> Merged:
+    """Write on at a merge, in memory.
+
+    Args:
+        sources: what is merged.
+        chunk_bytes: size of the large values.
+        live: addresses of the live bitmap's pages as the commit leaves it.
+        at: for each source its current bucket, changed; see ``merge_segments``.
+        place: where in that bucket the merge stands, changed likewise.
+        room: how many entries may be written.
+        most: how many may be read, dead ones included.
+        begun: the stored chunk that the next entry falls into, if it holds others before it.
+    """
+    per_chunk = entries_per_chunk(chunk_bytes)
+    before = int(place[ENTRIES])
+    first = before // per_chunk
+    chunks = np.zeros((-(-(before + room) // per_chunk) - first, chunk_bytes), np.uint8)
+    if begun is not None:
+        chunks[0, : len(begun)] = begun
+    codes = np.empty(min(int(sources.table[:, 0].sum()), room), np.uint32)
+    starts = np.empty_like(codes)
+    targets = address_of(chunks) + PAD + chunk_bytes * np.arange(len(chunks))
+    occupied, count, read = merge_segments(
+        sources.table, sources.chunks, per_chunk, live, at, place, room, most, codes, starts,
+        targets,
+    )  # fmt: skip
+    entries = before + count
+    used = chunks[: -(-entries // per_chunk) - first] if count else chunks[:0]
+    return Merged(codes[:occupied], starts[:occupied], used, first, entries, read)
+
+
+def write_chunks(
+    transaction: lmdb.Transaction, database: lmdb._Database, number: int, merged: Merged
+) -> None:
+    """Store the chunks that a step of a merge has made as parts of a segment."""
+    per_chunk = entries_per_chunk(merged.chunks.shape[1])
+    for chunk, value in enumerate(merged.chunks, merged.first):
+        blocks = -(-min(per_chunk, merged.entries - chunk * per_chunk) // LANES)
+        size = max(PAD + blocks * BLOCK.itemsize, IN_PLACE)
+        transaction.put(segment_key(number, chunk + 1), value[:size].data, db=database)
+
+
+def write_directory(
+    transaction: lmdb.Transaction,
+    database: lmdb._Database,
+    number: int,
+    codes: NDArray[np.uint32],
+    starts: NDArray[np.uint32],
+    entries: int,
+) -> None:
+    """Store a segment's codes and starts, closed by the number of entries, as its part 0."""
+    directory = np.concatenate([codes, starts, np.array([entries], np.uint32)])
+    transaction.put(segment_key(number, 0), in_place(directory.tobytes()), db=database)
+
+
 def write_segment(
     transaction: lmdb.Transaction,
     snapshot: lmdb.Transaction,
     database: lmdb._Database,
     chunk_bytes: int,
     number: int,
-    merged: list[Segment],
+    older: list[Segment],
     entries: Entries,
     live: I64,
 ) -> Segment | None:
@@ -76,51 +198,32 @@ def write_segment(
         database: the ``segments`` database.
         chunk_bytes: size of the large values.
         number: of the new segment.
-        merged: older segments, oldest first; they are deleted.
+        older: older segments, oldest first; they are deleted.
         entries: new entries, younger than theirs.
         live: addresses of the live bitmap's pages as the commit leaves it.
 
     Returns:
         The segment, or ``None`` if nothing is live.
     """
-    per_chunk = LANES * blocks_per_chunk(chunk_bytes)
-    order = np.lexsort((entries.slots, entries.buckets))
-    entries = entries.take(order)
-    new_codes, first = np.unique(entries.buckets, return_index=True)
-    new_starts = np.append(first, len(entries)).astype(np.uint32)
-    new_blocks = pack_entries(entries)
-    sources = np.zeros((len(merged) + 1, 4), np.int64)
-    chunks: list[int] = []
-    for row, segment in zip(sources, merged, strict=False):
-        parts = [
-            address_of(fetch(snapshot, database, segment_key(segment.number, part))) + PAD
-            for part in range(segment.chunks + 1)
-        ]
-        row[:] = segment.codes, parts[0], parts[0] + 4 * segment.codes, len(chunks)
-        chunks += parts[1:]
-    sources[-1] = len(new_codes), address_of(new_codes), address_of(new_starts), len(chunks)
-    step = per_chunk // LANES * BLOCK.itemsize
-    chunks += range(address_of(new_blocks), address_of(new_blocks) + new_blocks.nbytes, step)
-    held = sum(segment.entries for segment in merged) + len(entries)
-    codes = np.empty(int(sources[:, 0].sum()), np.uint32)
-    starts = np.empty(len(codes) + 1, np.uint32)
-    out = np.zeros((-(-held // per_chunk), chunk_bytes), np.uint8)
-    targets = address_of(out) + PAD + chunk_bytes * np.arange(len(out))
-    occupied, count = merge_segments(
-        sources, np.array(chunks, np.int64), per_chunk, live, codes, starts, targets
-    )
-    for segment in merged:
+    entries = entries.take(np.lexsort((entries.slots, entries.buckets)))
+    codes, first = np.unique(entries.buckets, return_index=True)
+    starts = np.append(first, len(entries)).astype(np.uint32)
+    blocks = pack_entries(entries)
+    stored = Sources.stored(snapshot, database, older)
+    row = [len(codes), address_of(codes), address_of(starts), len(stored.chunks)]
+    step = blocks_per_chunk(chunk_bytes) * BLOCK.itemsize
+    chunks = address_of(blocks) + np.arange(0, blocks.nbytes, step)
+    sources = Sources(np.vstack([stored.table, row]), np.concatenate([stored.chunks, chunks]))
+    held = sum(segment.entries for segment in older) + len(entries)
+    at, place = np.zeros(len(sources.table), np.int64), start_place()
+    merged = merge_some(sources, chunk_bytes, live, at, place, held, held)
+    for segment in older:
         delete_segment(transaction, database, segment)
-    if not count:
+    if not merged.entries:
         return None
-    directory = np.concatenate([codes[:occupied], starts[: occupied + 1]])
-    transaction.put(segment_key(number, 0), in_place(directory.tobytes()), db=database)
-    used = -(-count // per_chunk)
-    for part in range(used):
-        blocks = -(-min(per_chunk, count - part * per_chunk) // LANES)
-        size = max(PAD + blocks * BLOCK.itemsize, IN_PLACE)
-        transaction.put(segment_key(number, part + 1), out[part, :size].data, db=database)
-    return Segment(number, count, occupied, used)
+    write_directory(transaction, database, number, merged.codes, merged.starts, merged.entries)
+    write_chunks(transaction, database, number, merged)
+    return Segment(number, merged.entries, len(merged.codes), len(merged.chunks))
 
 
 def read_directory(
@@ -137,10 +240,7 @@ def read_segment(
 ) -> Entries:
     """All entries of a segment, copied."""
     codes, starts = read_directory(transaction, database, segment)
-    values = [
-        fetch(transaction, database, segment_key(segment.number, part))
-        for part in range(1, segment.chunks + 1)
-    ]
+    values = [fetch(transaction, database, key) for key in segment_keys(segment)[1:]]
     # A short last chunk is padded to the least size of an in-place value.
     blocks = np.concatenate(
         [np.frombuffer(value, BLOCK, (len(value) - PAD) // BLOCK.itemsize, PAD) for value in values]
@@ -152,24 +252,17 @@ def delete_segment(
     transaction: lmdb.Transaction, database: lmdb._Database, segment: Segment
 ) -> None:
     """Remove all parts of a segment."""
-    for part in range(segment.chunks + 1):
-        transaction.delete(segment_key(segment.number, part), db=database)
+    for key in segment_keys(segment):
+        transaction.delete(key, db=database)
 
 
-def due_merge(segments: list[Segment], new: int, live_entries: int) -> list[Segment]:
+def due_merge(segments: list[Segment], new: int) -> list[Segment]:
     """The youngest segments that new entries must be merged with to keep the ``RATIO``.
 
-    All of them, once most of what they hold is dead: a small index that is rewritten all the
-    time would else be mostly dead entries.
-
     Args:
-        segments: all segments, oldest first.
+        segments: those that no merge reads already, oldest first.
         new: how many new entries there are.
-        live_entries: how many entries of the index are live, about.
     """
-    held = sum(segment.entries for segment in segments)
-    if held > MOST_DEAD * live_entries + TAIL_ENTRIES:
-        return list(segments)
     first = len(segments)
     while first and segments[first - 1].entries < RATIO * new:
         first -= 1

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError
 from streamlsh.families.base import F32, Encoded, Family, empty_codes, single_sketch
-from streamlsh.families.parameters import check_names, integer_in
+from streamlsh.families.parameters import array_of, check_names, integer_in
 from streamlsh.families.rotation import random_signs, rotated_width
 from streamlsh.kernels.axes import encode_by_axes
 from streamlsh.kernels.frozen import AXES
@@ -95,7 +95,12 @@ class CrossPolytope(Family):
         cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
     ) -> Self:
         """The family from its stored parts."""
-        return cls(arrays["centre"], arrays["signs"])
+        width = rotated_width(dim, WIDTH)
+        axes = integer_in(cls.name, parameters, "axes", 0, width, max(MAX_AXES, width))
+        tables = integer_in(cls.name, parameters, "tables", 0, 1, MAX_TABLES)
+        centre = array_of(cls.name, arrays, "centre", np.float32, (dim,))
+        shape = (tables, axes // width, width)
+        return cls(centre, array_of(cls.name, arrays, "signs", np.float32, shape))
 
     def parameters(self) -> dict[str, Any]:
         """Axes of a table, and tables."""

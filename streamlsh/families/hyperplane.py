@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import WORDS
 from streamlsh.families.base import F32, Encoded, Family, empty_codes, single_sketch
-from streamlsh.families.parameters import check_names, integer_in
+from streamlsh.families.parameters import array_of, check_names, integer_in
 from streamlsh.families.rotation import random_frame
 from streamlsh.kernels.encode import encode_by_signs
 from streamlsh.kernels.frozen import SIGNS
@@ -87,7 +87,10 @@ class Hyperplane(Family):
         cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
     ) -> Self:
         """The family from its stored parts."""
-        return cls(arrays["frame"], parameters["bits"], parameters["tables"])
+        bits = integer_in(cls.name, parameters, "bits", 0, 1, MAX_BITS)
+        tables = integer_in(cls.name, parameters, "tables", 0, 1, WIDTH // bits)
+        frame = array_of(cls.name, arrays, "frame", np.float32, (dim, WIDTH))
+        return cls(frame, bits, tables)
 
     def parameters(self) -> dict[str, Any]:
         """Bits and tables."""

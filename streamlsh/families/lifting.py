@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.families.parameters import LARGEST, array_of, number_in
 from streamlsh.families.spread import OUTLYING, centre_and_scale
 from streamlsh.kernels.lifting import OUTSIDE, centre_rows, lift_rows
 
@@ -125,11 +126,15 @@ def trained_lift(metric: str, sample: F32) -> Lift:
 def restored_lift(
     metric: str, dim: int, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
 ) -> Lift:
-    """The lift from its stored parts."""
-    return Lift(
-        metric, dim, arrays.get("mean", np.zeros(dim, np.float32)), parameters.get("scale", 1.0),
-        arrays.get("bounds", np.ones(1, np.float32)),
-    )  # fmt: skip
+    """The lift from its stored parts, or ``FamilyParameterError`` if they are none."""
+    mean, scale, bounds = np.zeros(dim, np.float32), 1.0, np.ones(1, np.float32)
+    if metric == "euclidean":
+        mean = array_of("voronoi", arrays, "mean", np.float32, (dim,))
+        scale = number_in("voronoi", parameters, "scale", 0.0, LARGEST)
+    elif metric == "inner_product":
+        bands = np.size(arrays.get("bounds", ())) or 1
+        bounds = array_of("voronoi", arrays, "bounds", np.float32, (bands,))
+    return Lift(metric, dim, mean, scale, bounds)
 
 
 def _norm_bounds(sample: F32) -> F32:

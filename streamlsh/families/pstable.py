@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from streamlsh.buckets.layout import WORDS
 from streamlsh.errors import FamilyParameterError
 from streamlsh.families.base import F32, Encoded, Family, empty_codes, single_sketch
-from streamlsh.families.parameters import check_names, integer_in
+from streamlsh.families.parameters import LARGEST, array_of, check_names, integer_in, number_in
 from streamlsh.families.rotation import random_signs, rotated_width
 from streamlsh.families.spread import centre_and_scale
 from streamlsh.kernels.floors import encode_by_floors, hash_points
@@ -137,10 +137,18 @@ class PStable(Family):
         cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
     ) -> Self:
         """The family from its stored parts."""
+        tables = integer_in(cls.name, parameters, "tables", 0, 1, MAX_TABLES)
+        hashes = integer_in(cls.name, parameters, "hashes", 0, 1, MAX_HASHES)
+        rows = tables * hashes
         return cls(
-            arrays["vectors"], arrays["offsets"], parameters["bucket_length"],
-            parameters["tables"], arrays["centre"], parameters["scale"], arrays["signs"],
-        )  # fmt: skip
+            array_of(cls.name, arrays, "vectors", np.float64, (rows, dim)),
+            array_of(cls.name, arrays, "offsets", np.float64, (rows,)),
+            number_in(cls.name, parameters, "bucket_length", 1e-18, 1e18),
+            tables,
+            array_of(cls.name, arrays, "centre", np.float32, (dim,)),
+            number_in(cls.name, parameters, "scale", 0.0, LARGEST),
+            array_of(cls.name, arrays, "signs", np.float32, (rotated_width(dim, WIDTH),)),
+        )
 
     def parameters(self) -> dict[str, Any]:
         """w, K, L, and the scale of the sketches."""

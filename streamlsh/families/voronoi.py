@@ -32,7 +32,7 @@ from streamlsh.families.base import F32, Encoded, Family, to_half
 from streamlsh.families.cells import Cells
 from streamlsh.families.kmeans import train_centres
 from streamlsh.families.lifting import Lift, Lifted, restored_lift, trained_lift
-from streamlsh.families.parameters import check_names
+from streamlsh.families.parameters import LARGEST, array_of, check_names, number_in
 from streamlsh.families.rotation import random_frame
 from streamlsh.kernels.encode import sign_sketches, square_rows
 from streamlsh.kernels.frozen import CELLS
@@ -175,11 +175,24 @@ class Voronoi(Family):
         cls, dim: int, metric: str, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]
     ) -> Self:
         """The family from its stored parts."""
+        lift = restored_lift(metric, dim, parameters, arrays)
+        width = dim + (metric == "inner_product")
+        first_cells = array_of(cls.name, arrays, "first_cells", np.int64, (len(lift.weights) + 1,))
+        cells = int(first_cells[-1])
+        head = HEAD if np.shape(arrays.get("centres", ()))[-1:] == (HEAD,) else WIDTH
+        if first_cells[0] != 0 or (np.diff(first_cells) < 1).any():
+            raise FamilyParameterError(
+                "first_cells of voronoi", expected="rising numbers from 0", received=first_cells
+            )
         return cls(
-            restored_lift(metric, dim, parameters, arrays), arrays["basis"], arrays["offset"],
-            arrays["centres"], arrays["spread"], arrays["first_cells"],
-            parameters["tail_weight"],
-        )  # fmt: skip
+            lift,
+            array_of(cls.name, arrays, "basis", np.float32, (width, WIDTH)),
+            array_of(cls.name, arrays, "offset", np.float32, (WIDTH,)),
+            array_of(cls.name, arrays, "centres", np.float32, (cells, head)),
+            array_of(cls.name, arrays, "spread", np.float32, (cells,)),
+            first_cells,
+            number_in(cls.name, parameters, "tail_weight", 0.0, LARGEST),
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Number of cells, and what the sample gave: the tail's weight, and the lift's numbers."""

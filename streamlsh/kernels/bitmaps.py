@@ -8,10 +8,9 @@ bitmaps (Chambi, Lemire et al., 2016), whose idea this is.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
-from streamlsh.kernels.compiling import inlined, kernel, pointer
+from streamlsh.kernels.compiling import inlined, kernel
 
 U16 = NDArray[np.uint16]
 I64 = NDArray[np.int64]
@@ -93,18 +92,3 @@ def unite_containers(stored: U16, where: I64, bitmaps: U16) -> None:
         end = start + where[c, 1]
         _unite(stored[start:end], bitmaps[where[c, 0]])
         start = end
-
-
-@kernel
-def keep_live(live: I64, pages: I64, bitmaps: U16) -> None:
-    """Switch the bits of dead slots off.
-
-    Args:
-        live: addresses of the live bitmap's pages.
-        pages: (n,) the page of each bitmap; each has an address.
-        bitmaps: (n, PAGE_WORDS), changed.
-    """
-    for row in range(pages.shape[0]):
-        page = carray(pointer(live[pages[row]]), PAGE_WORDS, np.uint16)
-        for i in range(PAGE_WORDS):
-            bitmaps[row, i] &= page[i]

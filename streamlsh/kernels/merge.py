@@ -16,6 +16,13 @@ I64 = NDArray[np.int64]
 F_AT = 256
 NONE = 2**32
 
+SOURCE, ENTRY, LAST, ENTRIES = range(4)
+
+
+def start_place() -> I64:
+    """The ``place`` of a merge that has not begun; see ``merge_segments``."""
+    return np.array([0, 0, -1, 0], np.int64)
+
 
 @kernel
 def merge_segments(
@@ -23,31 +30,45 @@ def merge_segments(
     chunks: I64,
     per_chunk: int,
     live: I64,
+    at: I64,
+    place: I64,
+    room: int,
+    most: int,
     codes: U32,
     starts: U32,
     out: I64,
-) -> tuple[int, int]:
-    """Write the live entries of several segments, bucket after bucket.
+) -> tuple[int, int, int]:
+    """Write live entries of several segments, bucket after bucket; go on where a call stopped.
 
-    Within a bucket the entries follow each other as the sources do, so sources in order of age
-    leave them in order of their slots.
+    Within a bucket the entries follow each other as the sources do. A call stops when its room is
+    full or when it has read enough, also within a bucket; the next one begins with what this
+    one left in ``at`` and ``place``, and together they write what a single one would have.
 
     Args:
         sources: (s, 4) of (codes held, their address, address of the starts, first chunk).
         chunks: addresses of entry chunks, source after source.
         per_chunk: entries in a chunk, of the sources and of the result.
         live: addresses of the live bitmap's pages.
-        codes: as long as all sources' codes together, written: the occupied buckets.
-        starts: one longer, written: where each begins, and where the last ends.
-        out: addresses of chunks with room for all entries, written.
+        at: (s,) each source's current bucket, as an index; changed. All have come to their ends
+            when nothing is left.
+        place: (4,) the source in the current bucket, how many of its entries there
+            are done, the last code written or -1, and the entries written by all calls; changed.
+        room: how many entries this call may write.
+        most: how many it may read, dead ones included.
+        codes: as long as the sources' codes together, or as ``room``: written, the occupied
+            buckets; one that an earlier call began is not among them.
+        starts: as long, written: where each begins, counted from the first call's first entry.
+        out: addresses of chunks, written; the first is the one that the first entry falls into.
 
     Returns:
-        Buckets and entries written.
+        Buckets and entries written, and entries read.
     """
     count = sources.shape[0]
-    at = np.zeros(count, np.int64)
+    written = place[ENTRIES]
+    first_chunk = written // per_chunk
+    end = written + room
     buckets = 0
-    entries = 0
+    read = 0
     while True:
         bucket = NONE
         for s in range(count):
@@ -56,28 +77,37 @@ def merge_segments(
                 bucket = min(bucket, np.int64(held[at[s]]))
         if bucket == NONE:
             break
-        first = entries
-        for s in range(count):
+        # Sources that are done with this bucket stand at later ones.
+        for s in range(place[SOURCE], count):
             if at[s] == sources[s, 0]:
                 continue
             held = carray(pointer(sources[s, 1]), sources[s, 0], np.uint32)
             if np.int64(held[at[s]]) != bucket:
                 continue
             bounds = carray(pointer(sources[s, 2]), sources[s, 0] + 1, np.uint32)
-            for entry in range(np.int64(bounds[at[s]]), np.int64(bounds[at[s] + 1])):
+            first = np.int64(bounds[at[s]])
+            for entry in range(first + place[ENTRY], np.int64(bounds[at[s] + 1])):
+                if written == end or read == most:
+                    place[SOURCE], place[ENTRY] = s, entry - first
+                    place[ENTRIES] = written
+                    return buckets, written + room - end, read
+                read += 1
                 block, lane = _place(chunks, sources[s, 3], per_chunk, entry)
                 slot = carray(pointer(block + SLOTS_AT), 8, np.uint32)[lane]
                 if is_live(live, np.int64(slot)):
-                    target, place = _place(out, 0, per_chunk, entries)
-                    _copy(block, lane, target, place)
-                    entries += 1
+                    if place[LAST] != bucket:
+                        codes[buckets] = bucket
+                        starts[buckets] = written
+                        buckets += 1
+                        place[LAST] = bucket
+                    target, target_lane = _place(out, -first_chunk, per_chunk, written)
+                    _copy(block, lane, target, target_lane)
+                    written += 1
             at[s] += 1
-        if entries > first:
-            codes[buckets] = bucket
-            starts[buckets] = first
-            buckets += 1
-    starts[buckets] = entries
-    return buckets, entries
+            place[ENTRY] = 0
+        place[SOURCE] = 0
+    place[ENTRIES] = written
+    return buckets, written + room - end, read
 
 
 @inlined

@@ -48,8 +48,14 @@ BLOCKS_AHEAD = 6
 
 @inlined
 def is_live(live: I64, slot: int) -> bool:
-    """Whether a slot's bit is on; a page that was never written has no address and no bits."""
-    address = live[slot >> LIVE_SHIFT]
+    """Whether a slot's bit is on; a page that was never written has no address and no bits.
+
+    Nor has one that is past all slots, as the slot of a damaged entry may be.
+    """
+    page_number = slot >> LIVE_SHIFT
+    if page_number >= live.shape[0]:
+        return False
+    address = live[page_number]
     if address == 0:
         return False
     bit = slot & ((1 << LIVE_SHIFT) - 1)

@@ -29,25 +29,28 @@ TAIL_PLACES = 7
 BUCKETS = 8
 """Buckets of the family, over all tables."""
 BLOCKS = 9
-"""Address of the addresses of slot blocks, 0 for a block that was emptied."""
+"""Address of the addresses of slot blocks, 0 for one that stands in strips alone."""
 BLOCK_COUNT = 10
 STRIPS = 11
-"""Address of the addresses of the open block's strips."""
-STRIP_COUNT = 12
-FIRST_STRIP = 13
-BLOCK_SHIFT = 14
+"""Address of the addresses of the open block's strips, 0 for one that stands in the block."""
+OPEN_BLOCK = 12
+"""Number of the open block; of none, one that no slot is in."""
+BLOCK_SHIFT = 13
 """log2 of the rows of a block."""
-STRIP_SHIFT = 15
-CODE_WIDTH = 16
+STRIP_SHIFT = 14
+CODE_WIDTH = 15
 """Bytes of a row's 4-bit codes."""
-DIM = 17
-SLOT_END = 18
-METRIC = 19
-NAMES = 20
+DIM = 16
+SLOT_END = 17
+METRIC = 18
+NAMES = 19
 """Address of the addresses of name blocks, of which there are as many as of slot blocks."""
-NAME_STRIPS = 21
+NAME_STRIPS = 20
 """Address of the addresses of the open block's name strips, as many as of strips."""
-SIZE = 22
+SIZE = 21
+
+MOST_ID = 511
+"""Bytes of the longest id."""
 
 COSINE, INNER_PRODUCT, EUCLIDEAN = 0, 1, 2
 """The metrics, by number."""
@@ -58,14 +61,21 @@ def locate(where: I64, slot: int) -> tuple[int, int, int]:
     """Where a slot's row is: (address of its slot block, its row, rows in that block)."""
     shift = where[BLOCK_SHIFT]
     block = slot >> shift
-    if block < where[BLOCK_COUNT]:
-        blocks = carray(pointer(where[BLOCKS]), where[BLOCK_COUNT], np.int64)
-        if blocks[block]:
-            return blocks[block], slot & ((1 << shift) - 1), 1 << shift
-    small = where[STRIP_SHIFT]
-    strips = carray(pointer(where[STRIPS]), where[STRIP_COUNT], np.int64)
-    strip = (slot >> small) - where[FIRST_STRIP]
-    return strips[strip], slot & ((1 << small) - 1), 1 << small
+    if block == where[OPEN_BLOCK]:
+        strip = _strip(where, where[STRIPS], slot)
+        if strip:
+            small = where[STRIP_SHIFT]
+            return strip, slot & ((1 << small) - 1), 1 << small
+    blocks = carray(pointer(where[BLOCKS]), where[BLOCK_COUNT], np.int64)
+    return blocks[block], slot & ((1 << shift) - 1), 1 << shift
+
+
+@inlined
+def _strip(where: I64, table: int, slot: int) -> int:
+    """Address of the strip that holds a slot of the open block, or 0."""
+    shift = where[BLOCK_SHIFT]
+    inside = (slot & ((1 << shift) - 1)) >> where[STRIP_SHIFT]
+    return carray(pointer(table), (1 << shift) >> where[STRIP_SHIFT], np.int64)[inside]
 
 
 @inlined
@@ -73,13 +83,11 @@ def _name_block(where: I64, slot: int) -> tuple[int, int]:
     """The name block of a slot: (its address, log2 of its slots)."""
     shift = where[BLOCK_SHIFT]
     block = slot >> shift
-    if block < where[BLOCK_COUNT]:
-        address = carray(pointer(where[NAMES]), where[BLOCK_COUNT], np.int64)[block]
-        if address:
-            return address, shift
-    small = where[STRIP_SHIFT]
-    strips = carray(pointer(where[NAME_STRIPS]), where[STRIP_COUNT], np.int64)
-    return strips[(slot >> small) - where[FIRST_STRIP]], small
+    if block == where[OPEN_BLOCK]:
+        strip = _strip(where, where[NAME_STRIPS], slot)
+        if strip:
+            return strip, where[STRIP_SHIFT]
+    return carray(pointer(where[NAMES]), where[BLOCK_COUNT], np.int64)[block], shift
 
 
 @inlined
@@ -91,13 +99,19 @@ def locate_end(where: I64, slot: int) -> int:
 
 @inlined
 def locate_name(where: I64, slot: int) -> tuple[int, int]:
-    """Where the id of a slot's item is: (address of its bytes, how many)."""
+    """Where the id of a slot's item is: (address of its bytes, how many).
+
+    A damaged block may say anything: an id that cannot be counts as empty.
+    """
     address, shift = _name_block(where, slot)
     rows = 1 << shift
     row = slot & (rows - 1)
     ends = carray(pointer(address), rows, np.uint32)
     first = np.int64(ends[row - 1]) if row else 0
-    return address + 4 * rows + first, np.int64(ends[row]) - first
+    length = np.int64(ends[row]) - first
+    if length < 0 or length > MOST_ID or first > row * MOST_ID:
+        return address, np.int64(0)
+    return address + 4 * rows + first, length
 
 
 @inlined

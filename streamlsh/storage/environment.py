@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
@@ -24,12 +24,23 @@ from streamlsh.errors import (
     StorageError,
 )
 from streamlsh.storage.failures import MAX_READERS, storage_errors
+from streamlsh.storage.handle import listed_readers, open_handle
 from streamlsh.storage.mounts import refuse_network_filesystem
-from streamlsh.storage.schema import DATABASES
-from streamlsh.storage.soundness import check_format, check_size
+from streamlsh.storage.pages import PAGE_BYTES
+from streamlsh.storage.presence import FOLDER, Presence, present
+from streamlsh.storage.read_transaction import ReadTransaction
+from streamlsh.storage.schema import DATA, DATABASES
+from streamlsh.storage.soundness import (
+    BY_ITEM,
+    check_database,
+    check_format,
+    check_metas,
+    check_opening,
+    check_pages,
+    stamp,
+)
+from streamlsh.storage.times import note_time
 
-PAGE_BYTES = 4096
-"""Size of a page that the layout of values counts on; see ``schema.IN_PLACE``."""
 _PATIENCE = 10.0
 """Seconds to wait for the transactions of this process to end before the map is resized."""
 
@@ -44,6 +55,8 @@ def _begin_as_child() -> None:
     """Note that what is open is the parent's: to ask for the pid is a system call a query."""
     for environment in _registry.values():
         environment.inherited = True
+        if environment.presence is not None:
+            environment.presence.forget()
     _registry_lock.release()
 
 
@@ -55,41 +68,6 @@ os.register_at_fork(
 )
 
 
-class ReadTransaction:
-    """See ``Environment.read``.
-
-    Every query goes through here, so calls are spared where that can be read.
-    """
-
-    __slots__ = ("_environment", "_thread", "_transaction")
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-
-    def __enter__(self) -> lmdb.Transaction:
-        environment = self._environment
-        self._thread = thread = environment.enter()
-        try:
-            transaction: lmdb.Transaction = environment.handle.begin(buffers=True)
-        except lmdb.Error as error:
-            try:
-                transaction = environment.begin_again(thread, error)
-            except BaseException:
-                environment.leave(thread)
-                raise
-        self._transaction = transaction
-        return transaction
-
-    def __exit__(self, *error: object) -> None:
-        environment = self._environment
-        if environment.inherited:  # forked within the block
-            return
-        try:
-            self._transaction.abort()
-        finally:
-            environment.leave(self._thread)
-
-
 class Environment:
     """A shared handle of one index's LMDB environment.
 
@@ -99,9 +77,10 @@ class Environment:
         file: device and inode of its data file.
         handle: LMDB's own.
         map_generation: counts remappings of the file; addresses from before are void.
+        presence: what tells other processes that this one has it open.
     """
 
-    def __init__(self, path: Path, handle: lmdb.Environment) -> None:
+    def __init__(self, path: Path, handle: lmdb.Environment, presence: Presence | None) -> None:
         page = handle.stat()["psize"]
         if page != PAGE_BYTES:
             raise StorageError(
@@ -112,10 +91,13 @@ class Environment:
         self.inherited = False
         self.map_generation = 0
         self.handle = handle
+        self.presence = presence
         self.file = _file_identity(path)
         self._users = 1
         self._closed = False
         self._resizing = False
+        self._writable = False  # whether all pages were found sound
+        self._unchecked = set(BY_ITEM)
         self._threads: dict[int, int] = {}  # open transactions by thread
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
@@ -132,11 +114,22 @@ class Environment:
 
     @contextmanager
     def write(self) -> Iterator[lmdb.Transaction]:
-        """A write transaction, committed when the block ends well and aborted otherwise."""
+        """A write transaction, committed when the block ends well and aborted otherwise.
+
+        Raises:
+            CorruptIndexError: the file is damaged where writing would make it worse.
+            StorageError: the storage refused; the last commit stands.
+        """
         thread = self.enter()
         try:
-            with storage_errors(self.path), self.handle.begin(write=True) as transaction:
-                yield transaction
+            with storage_errors(self.path):
+                if not self._writable:
+                    check_pages(self.path, self.handle)
+                    self._writable = True
+                with self.handle.begin(write=True) as transaction:
+                    yield transaction
+                    note_time(transaction, self._databases["meta"])
+                    stamp(transaction, self._databases["meta"])
         finally:
             if not self.inherited:
                 self.leave(thread)
@@ -219,7 +212,15 @@ class Environment:
                 self._idle.notify_all()
 
     def database(self, name: str) -> lmdb._Database:
-        """Handle of a named database of the schema."""
+        """Handle of a named database of the schema.
+
+        Raises:
+            CorruptIndexError: it is used for the first time, and its pages are damaged.
+        """
+        if name in self._unchecked and not self._writable:
+            with storage_errors(self.path):
+                check_database(self.path, self.handle, name)
+            self._unchecked.discard(name)
         return self._databases[name]
 
     def resize(self, map_size: int) -> None:
@@ -253,13 +254,7 @@ class Environment:
 
         A transaction of -1 means that the reader holds no snapshot now.
         """
-        rows = str(self.handle.readers()).splitlines()[1:]
-        fields = [row.split() for row in rows]
-        return [
-            {"pid": int(f[0]), "transaction": -1 if f[2] == "-" else int(f[2])}
-            for f in fields
-            if len(f) == 3
-        ]
+        return listed_readers(self.handle)
 
     def close(self) -> None:
         """Give the handle back; once it has no user and no open transaction, it is closed."""
@@ -275,6 +270,8 @@ class Environment:
                 self._closed = True
                 _registry.pop(self.file, None)
                 self.handle.close()
+                if self.presence is not None:
+                    self.presence.withdraw()
 
     def disown(self) -> None:
         """Let a child process go of its parent's handle (the registry's lock is held).
@@ -306,10 +303,11 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
         NetworkFilesystemError: the path is on a network file system.
         CorruptIndexError: the file is no LMDB environment of streamlsh.
         NewerFormatError: it has a newer format; OlderFormatError: an older one.
-        LockConflictError: LMDB's lock file cannot be used from here.
+        LockConflictError: LMDB's lock file cannot be used from here: above all, a process of
+            another PID namespace has this one's PID.
     """
     directory = Path(path).resolve()
-    data = directory / "data.mdb"
+    data = directory / DATA
     if not data.is_file():
         raise IndexNotFoundError(
             f"no index at {directory}: create one first (streamlsh create)", path=str(directory)
@@ -322,17 +320,13 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
                 known.path = directory
                 return known.share()
             known.disown()
-        writable = os.access(data, os.W_OK)
-        with storage_errors(directory):
-            handle = lmdb.open(
-                str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS,
-                readonly=not writable, create=False, readahead=False,
-                map_size=0,  # the size stored in the file
-            )  # fmt: skip
+        check_metas(directory)
+        with storage_errors(directory), present(directory) as presence:
+            handle = open_handle(directory, readonly=not os.access(data, os.W_OK))
             try:
-                check_size(data, handle)
+                check_opening(directory, handle)
                 check_format(directory, handle)
-                environment = Environment(directory, handle)
+                environment = Environment(directory, handle, presence)
             except BaseException as error:
                 handle.close()
                 if not isinstance(error, lmdb.NotFoundError):
@@ -361,20 +355,21 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
     with _registry_lock, storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            handle = lmdb.open(
-                str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS, readahead=False,
-                map_size=map_size,
-            )  # fmt: skip
+            with present(directory) as presence:
+                handle = lmdb.open(
+                    str(directory), max_dbs=len(DATABASES), max_readers=MAX_READERS,
+                    readahead=False, map_size=map_size,
+                )  # fmt: skip
+                try:
+                    with handle.begin(write=True) as transaction:
+                        for name in DATABASES:
+                            handle.open_db(name.encode(), txn=transaction)
+                        stamp(transaction, handle.open_db(b"meta", txn=transaction))
+                    environment = Environment(directory, handle, presence)
+                except BaseException:
+                    handle.close()
+                    raise
         except BaseException:
-            remove_unfinished(directory)
-            raise
-        try:
-            with handle.begin(write=True) as transaction:
-                for name in DATABASES:
-                    handle.open_db(name.encode(), txn=transaction)
-            environment = Environment(directory, handle)
-        except BaseException:
-            handle.close()
             remove_unfinished(directory)
             raise
         _registry[environment.file] = environment
@@ -383,11 +378,13 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
 
 def remove_unfinished(directory: Path) -> None:
     """Remove the files of an index that could not be created, so that a second try may."""
-    for name in ("data.mdb", "lock.mdb"):
+    for name in (DATA, "lock.mdb"):
         (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):  # others look in there, too
+        (directory / FOLDER).rmdir()
 
 
 def _file_identity(directory: Path) -> tuple[int, int]:
     """Device and inode of an index's data file."""
-    status = (directory / "data.mdb").stat()
+    status = (directory / DATA).stat()
     return status.st_dev, status.st_ino

@@ -16,8 +16,14 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.config import IndexConfig
-from streamlsh.errors import FamilyDigestError
+from streamlsh.config import (
+    IndexConfig,
+    check_delete_retention,
+    check_dim,
+    check_metric,
+    check_seed,
+)
+from streamlsh.errors import CorruptIndexError, FamilyDigestError
 from streamlsh.families.base import Family
 from streamlsh.families.registry import family_named
 from streamlsh.storage.environment import (
@@ -26,7 +32,8 @@ from streamlsh.storage.environment import (
     open_environment,
     remove_unfinished,
 )
-from streamlsh.storage.rows import RowLayout
+from streamlsh.storage.failures import sound_records
+from streamlsh.storage.rows import STRIP_SHIFT, RowLayout
 from streamlsh.storage.schema import (
     CONFIG_KEY,
     DIGEST_KEY,
@@ -100,7 +107,7 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     """
     environment = open_environment(path)
     try:
-        with environment.read() as transaction:
+        with environment.read() as transaction, sound_records(environment.path):
             return _load(transaction, environment)
     except BaseException:
         environment.close()
@@ -120,13 +127,22 @@ def _load(transaction: lmdb.Transaction, environment: Environment) -> Index:
             "another index; restore the file from a copy or rebuild it",
             expected=expected.hex(), received=received.hex(),
         )  # fmt: skip
-    config = IndexConfig(**msgpack.unpackb(packed))
-    family = family_named(config.family).restore(
-        config.dim,
-        config.metric,
-        config.parameters,
-        {name: unpack_array(value) for name, value in arrays.items()},
-    )
+    try:
+        config = _unpack_config(packed)
+        family = family_named(config.family).restore(
+            config.dim,
+            config.metric,
+            config.parameters,
+            {name: unpack_array(value) for name, value in arrays.items()},
+        )
+        _check_family(family, config)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        # The digest fits, so this is what was written: by something else than this library.
+        raise CorruptIndexError(
+            f"the configuration or hash family of {environment.path} cannot be used; restore the "
+            "file from a copy or rebuild it",
+            expected="what streamlsh writes", received=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
     return Index(
         environment,
         config,
@@ -154,6 +170,25 @@ def _digest(config: bytes, arrays: dict[str, bytes]) -> bytes:
 def _pack_config(config: IndexConfig) -> bytes:
     packed: bytes = msgpack.packb(asdict(config))
     return packed
+
+
+def _unpack_config(packed: bytes) -> IndexConfig:
+    """The configuration, or ``ValueError`` (or ``TypeError``) if it can be none."""
+    config = IndexConfig(**msgpack.unpackb(packed))
+    check_dim(config.dim)
+    check_metric(config.metric)
+    check_seed(config.seed)
+    check_delete_retention(config.delete_retention)
+    if type(config.block_shift) is not int or not 0 <= config.block_shift - STRIP_SHIFT <= 16:
+        raise ValueError(f"blocks of 2^{config.block_shift} rows")
+    return config
+
+
+def _check_family(family: Family, config: IndexConfig) -> None:
+    """Raise ``ValueError`` unless a restored family is the one that the configuration names."""
+    described = (family.dim, family.metric, family.parameters())
+    if described != (config.dim, config.metric, config.parameters):
+        raise ValueError("arrays of another family")
 
 
 def _pack_array(array: NDArray[Any]) -> bytes:

@@ -1,178 +1,241 @@
-"""Appending to slots: full blocks for what fills them, strips for the rest.
+"""Storing rows and names at slots, and reading them.
 
-Rows and names are both stored so, each in two databases of its own.
+What stands at a slot is in its block, or, for slots of the open block that were given lately, in
+a strip. Both rows and names are stored so, each in two databases of its own.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import lmdb
+import numpy as np
+from numpy.typing import NDArray
 
+from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.environment import Environment
-from streamlsh.storage.names import NameLayout, Names, name_at
+from streamlsh.storage.names import name_at, pack_names, unpack_names
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT, RowLayout, Rows
-from streamlsh.storage.schema import number_key
-from streamlsh.storage.values import fetch
+from streamlsh.storage.schema import PAD, number_key
+from streamlsh.storage.values import address_of
+
+U32 = NDArray[np.uint32]
+Databases = tuple[str, str]
+"""Where blocks are, and where strips are."""
+Stored = tuple[memoryview, int, int]
+
+ROWS: Databases = ("blocks", "strips")
+NAMES: Databases = ("names", "name_strips")
 
 
-class _Run(Protocol):
-    """What a run of slots holds."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a block or strip holds.
 
-    def __len__(self) -> int: ...
+    Attributes:
+        rows: runs of rows in place, which fill it together; ``None`` for what was never written.
+        names: the ids, as many as it has slots.
+    """
 
-    def part(self, start: int, stop: int) -> Self: ...
-
-
-R = TypeVar("R", bound=_Run)
-
-
-class _Layout(Protocol[R]):
-    """How runs are stored."""
-
-    @property
-    def block_shift(self) -> int: ...
-
-    def joined(self, parts: list[R]) -> R: ...
-
-    def pack(self, run: R, capacity: int) -> Any: ...
-
-    def view(self, value: memoryview, capacity: int, count: int) -> R: ...
+    rows: list[Rows | None]
+    names: list[bytes]
 
 
-def append_rows(
-    transaction: lmdb.Transaction,
-    snapshot: lmdb.Transaction,
-    environment: Environment,
-    layout: RowLayout,
-    slot_end: int,
-    rows: Rows,
-    names: Names,
-) -> None:
-    """Store rows and their names at the slots from ``slot_end`` on.
-
-    A commit that leaves the open block open rewrites at most one strip beside the new ones. A
-    commit that fills it merges its strips into full blocks and starts over.
+class RowReader:
+    """Rows and names of the commit that a transaction sees.
 
     Args:
-        transaction: the commit's write transaction.
-        snapshot: a read transaction of the state before it.
-        environment: whose databases these are.
-        layout: of the index's slot blocks.
-        slot_end: the first new slot.
-        rows: the new rows.
-        names: the ids of their items.
+        snapshot: a read transaction.
+        environment: of the index.
+        layout: of its slot blocks.
+        open_block: the state's.
     """
-    database = environment.database
-    _append(transaction, snapshot, database("blocks"), database("strips"), layout, slot_end, rows)
-    _append(
-        transaction, snapshot, database("names"), database("name_strips"),
-        NameLayout(layout.block_shift), slot_end, names,
-    )  # fmt: skip
+
+    def __init__(
+        self,
+        snapshot: lmdb.Transaction,
+        environment: Environment,
+        layout: RowLayout,
+        open_block: int,
+    ) -> None:
+        self._snapshot = snapshot
+        self._environment = environment
+        self._layout = layout
+        self._open = open_block
+
+    def vector(self, slot: int) -> NDArray[np.float32]:
+        """The (dim,) vector at a slot, in place."""
+        value, _, at = self._find(ROWS, slot)
+        dim = self._layout.dim
+        return np.frombuffer(value, np.float32, dim, PAD + 4 * dim * at)
+
+    def address(self, slot: int) -> int:
+        """Where the vector at a slot is in memory, as long as the transaction lasts."""
+        value, _, at = self._find(ROWS, slot)
+        return address_of(value) + PAD + 4 * self._layout.dim * at
+
+    def row(self, slot: int) -> Rows:
+        """The row at a slot, in place, as a run of one."""
+        value, capacity, at = self._find(ROWS, slot)
+        return self._layout.view(value, capacity, capacity).part(at, at + 1)
+
+    def name(self, slot: int) -> bytes:
+        """The id of the item at a slot."""
+        value, capacity, at = self._find(NAMES, slot)
+        return name_at(value, capacity, at)
+
+    def runs(self, slot_end: int) -> Iterator[tuple[int, Rows]]:
+        """All rows, in place, in runs: (first slot, rows).
+
+        Args:
+            slot_end: the state's.
+        """
+        layout, capacity = self._layout, self._layout.rows_per_block
+        for first in range(0, slot_end, capacity):
+            size = STRIP_ROWS if first >> layout.block_shift == self._open else capacity
+            for start in range(first, first + capacity, size):
+                found = self.stored(ROWS, start)
+                if found is not None:
+                    value, held, at = found
+                    yield start, layout.view(value, held, held).part(at, at + size)
+
+    def whole(self, block: int) -> Run:
+        """What a block holds, strip by strip if it is the open one."""
+        capacity = self._layout.rows_per_block
+        size = STRIP_ROWS if block == self._open else capacity
+        first = block * capacity
+        parts = [self._run(start, size) for start in range(first, first + capacity, size)]
+        return Run(
+            [rows for part in parts for rows in part.rows],
+            [name for part in parts for name in part.names],
+        )
+
+    def strip(self, strip: int) -> Run:
+        """What a strip of slots holds, wherever it stands."""
+        return self._run(strip << STRIP_SHIFT, STRIP_ROWS)
+
+    def _run(self, start: int, size: int) -> Run:
+        found, named = self.stored(ROWS, start), self.stored(NAMES, start)
+        if found is None or named is None:
+            return Run([None], [b""] * size)
+        value, held, at = found
+        names = unpack_names(named[0], named[1])
+        return Run(
+            [self._layout.view(value, held, held).part(at, at + size)], names[at : at + size]
+        )
+
+    def stored(self, databases: Databases, slot: int) -> Stored | None:
+        """The stored block or strip that holds a slot, its capacity, and the slot's place in it.
+
+        Args:
+            databases: ``ROWS`` or ``NAMES``.
+            slot: any below the end.
+
+        Returns:
+            ``None`` if it is a slot of the open block that was never given out.
+        """
+        shift = self._layout.block_shift
+        block = slot >> shift
+        if block == self._open:
+            strip = self._get(databases[1], slot >> STRIP_SHIFT)
+            if strip is not None:
+                return strip, STRIP_ROWS, slot & (STRIP_ROWS - 1)
+        value = self._get(databases[0], block)
+        if value is not None:
+            return value, 1 << shift, slot & ((1 << shift) - 1)
+        return None
+
+    def _find(self, databases: Databases, slot: int) -> Stored:
+        found = self.stored(databases, slot)
+        if found is None:
+            raise CorruptIndexError(
+                "a part of the index is missing; rebuild it from its source or a copy",
+                expected=f"{databases[0]} of slot {slot}", received="none",
+            )  # fmt: skip
+        return found
+
+    def _get(self, database: str, number: int) -> memoryview | None:
+        value = self._snapshot.get(number_key(number), db=self._environment.database(database))
+        return None if value is None else memoryview(value)
 
 
-def delete_block(transaction: lmdb.Transaction, environment: Environment, block: int) -> None:
-    """Remove a full block's rows and names."""
-    for name in ("blocks", "names"):
-        transaction.delete(number_key(block), db=environment.database(name))
+def store_rows(
+    transaction: lmdb.Transaction,
+    environment: Environment,
+    before: RowReader,
+    layout: RowLayout,
+    open_block: int,
+    slots: U32,
+    rows: Rows,
+    names: list[bytes],
+) -> list[int]:
+    """Store rows and the ids of their items at slots.
+
+    Rows in the open block are put into strips. A block that is full is written as a whole, with
+    what its strips hold if it has been the open one.
+
+    Args:
+        transaction: the write transaction.
+        environment: of the index.
+        before: what stands there so far.
+        layout: of slot blocks.
+        open_block: the block that stays open, if any.
+        slots: (n,) block by block, as ``give_slots`` gives them.
+        rows: n rows.
+        names: n ids.
+
+    Returns:
+        The blocks that were written.
+    """
+    shift = layout.block_shift
+    blocks = slots >> shift
+    firsts = np.flatnonzero(np.diff(blocks, prepend=-1, append=-1)).tolist()
+    written = []
+    for start, stop in pairwise(firsts):
+        block = int(blocks[start])
+        written.append(block)
+        inside = slots[start:stop] & np.uint32((1 << shift) - 1)
+        if block != open_block:
+            base = before.whole(block)
+            _store(
+                transaction, environment, layout, block, False, base, inside,
+                rows.part(start, stop), names[start:stop],
+            )  # fmt: skip
+            for strip in range(block << shift >> STRIP_SHIFT, (block + 1) << shift >> STRIP_SHIFT):
+                for database in ("strips", "name_strips"):
+                    transaction.delete(number_key(strip), db=environment.database(database))
+            continue
+        strips = inside >> STRIP_SHIFT
+        edges = (start + np.flatnonzero(np.diff(strips, prepend=-1, append=-1))).tolist()
+        for first, end in pairwise(edges):
+            strip = int(slots[first] >> STRIP_SHIFT)
+            base = before.strip(strip)
+            _store(
+                transaction, environment, layout, strip, True, base,
+                slots[first:end] & np.uint32(STRIP_ROWS - 1), rows.part(first, end),
+                names[first:end],
+            )  # fmt: skip
+    return written
 
 
-def read_rows(
-    snapshot: lmdb.Transaction,
+def _store(
+    transaction: lmdb.Transaction,
     environment: Environment,
     layout: RowLayout,
-    slot: int,
-) -> tuple[Rows, int]:
-    """The stored run of rows that holds a slot, in place, and the slot's place in it."""
-    value, capacity, at = _find(snapshot, environment, ("blocks", "strips"), layout, slot)
-    return layout.view(value, capacity, capacity), at
-
-
-def read_name(
-    snapshot: lmdb.Transaction, environment: Environment, layout: RowLayout, slot: int
-) -> bytes:
-    """The id of the item at a slot."""
-    value, capacity, at = _find(snapshot, environment, ("names", "name_strips"), layout, slot)
-    return name_at(value, capacity, at)
-
-
-def read_block_names(
-    snapshot: lmdb.Transaction, environment: Environment, layout: RowLayout, block: int
-) -> list[bytes]:
-    """The ids of the items at all slots of a full block."""
-    value = fetch(snapshot, environment.database("names"), number_key(block))
-    capacity = layout.rows_per_block
-    return NameLayout(layout.block_shift).view(value, capacity, capacity).ids
-
-
-def _find(
-    snapshot: lmdb.Transaction,
-    environment: Environment,
-    names: tuple[str, str],
-    layout: RowLayout,
-    slot: int,
-) -> tuple[memoryview, int, int]:
-    """The stored block or strip that holds a slot, its capacity, and the slot's place in it."""
-    block = slot >> layout.block_shift
-    value = snapshot.get(number_key(block), db=environment.database(names[0]))
-    if value is not None:
-        capacity = layout.rows_per_block
-        return memoryview(value), capacity, slot & (capacity - 1)
-    strip = fetch(snapshot, environment.database(names[1]), number_key(slot >> STRIP_SHIFT))
-    return strip, STRIP_ROWS, slot & (STRIP_ROWS - 1)
-
-
-def _append(
-    transaction: lmdb.Transaction,
-    snapshot: lmdb.Transaction,
-    blocks: lmdb._Database,
-    strips: lmdb._Database,
-    layout: _Layout[R],
-    slot_end: int,
-    run: R,
+    number: int,
+    is_strip: bool,
+    base: Run,
+    at: U32,
+    rows: Rows,
+    names: list[bytes],
 ) -> None:
-    capacity = 1 << layout.block_shift
-    opened = slot_end & (capacity - 1)
-    first_strip = (slot_end - opened) >> STRIP_SHIFT
-    filled = first_strip + (opened >> STRIP_SHIFT)
-    if opened + len(run) < capacity:
-        kept = opened & (STRIP_ROWS - 1)
-        if kept:
-            run = layout.joined([_read(snapshot, strips, layout, filled, kept), run])
-        _write_strips(transaction, strips, layout, filled, run)
-        return
-    held = []
-    for strip in range(first_strip, (slot_end + STRIP_ROWS - 1) >> STRIP_SHIFT):
-        count = min(STRIP_ROWS, slot_end - (strip << STRIP_SHIFT))
-        held.append(_read(snapshot, strips, layout, strip, count))
-        transaction.delete(number_key(strip), db=strips)
-    run = layout.joined([*held, run])
-    block = slot_end >> layout.block_shift
-    whole = len(run) // capacity
-    for i in range(whole):
-        part = run.part(i * capacity, (i + 1) * capacity)
-        transaction.put(number_key(block + i), layout.pack(part, capacity), db=blocks)
-    rest = run.part(whole * capacity, len(run))
-    _write_strips(transaction, strips, layout, (block + whole) * capacity >> STRIP_SHIFT, rest)
-
-
-def _write_strips(
-    transaction: lmdb.Transaction,
-    strips: lmdb._Database,
-    layout: _Layout[R],
-    first: int,
-    run: R,
-) -> None:
-    for i, start in enumerate(range(0, len(run), STRIP_ROWS)):
-        part = run.part(start, min(start + STRIP_ROWS, len(run)))
-        transaction.put(number_key(first + i), layout.pack(part, STRIP_ROWS), db=strips)
-
-
-def _read(
-    snapshot: lmdb.Transaction,
-    strips: lmdb._Database,
-    layout: _Layout[R],
-    strip: int,
-    count: int,
-) -> R:
-    return layout.view(fetch(snapshot, strips, number_key(strip)), STRIP_ROWS, count)
+    """Write one block or strip: what it was, with some rows and names replaced."""
+    capacity = STRIP_ROWS if is_strip else layout.rows_per_block
+    value = layout.pack(base.rows, capacity, at, rows)
+    transaction.put(number_key(number), value, db=environment.database(ROWS[is_strip]))
+    ids = base.names
+    for place, name in zip(at.tolist(), names, strict=True):
+        ids[place] = name
+    transaction.put(number_key(number), pack_names(ids), db=environment.database(NAMES[is_strip]))

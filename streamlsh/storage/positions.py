@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import struct
+
 import lmdb
 import msgpack
 
+from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.environment import Environment
 from streamlsh.storage.schema import parse_position_key, position_key
-from streamlsh.updates import Position
+from streamlsh.updates import Position, check_position
 
 
 def read_positions(
     transaction: lmdb.Transaction, environment: Environment
 ) -> dict[tuple[str, int], Position]:
-    """All positions of the commit that a transaction sees, by (stream, partition)."""
+    """All positions of the commit that a transaction sees, by (stream, partition).
+
+    Raises:
+        CorruptIndexError: one of them cannot be read.
+    """
     positions = {}
     with transaction.cursor(environment.database("positions")) as cursor:
         for key, value in cursor:
-            stream, partition = parse_position_key(bytes(key))
-            offset, identity = msgpack.unpackb(value)
-            positions[stream, partition] = Position(stream, partition, offset, identity)
+            position = _unpack(bytes(key), bytes(value))
+            positions[position.stream, position.partition] = position
     return positions
+
+
+def _unpack(key: bytes, value: bytes) -> Position:
+    try:
+        stream, partition = parse_position_key(key)
+        offset, identity = msgpack.unpackb(value)
+        position = Position(stream, partition, offset, identity)
+        check_position(position)
+    # PositionError is a ValueError.
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
+        raise CorruptIndexError(
+            "a source position of the index cannot be read; restore the index from a copy or "
+            "rebuild it",
+            expected="a sound record", received=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
+    return position
 
 
 def write_positions(

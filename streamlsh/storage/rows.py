@@ -7,9 +7,9 @@ A slot block of N rows holds, after ``PAD`` bytes:
     step          (N,)             float32   value of one step of the row's codes
     inverse norm  (N,)             float32   1 / |vector|, 0 for a vector of zeros
 
-Full blocks hold ``rows_per_block`` rows and are written once. The rows of the last, not yet
-full block stand in *strips*, slot blocks of ``STRIP_ROWS`` rows, so that a small commit
-rewrites little; when the block is full, its strips are merged into it.
+Blocks hold ``rows_per_block`` rows. Those of the block that is being filled stand in *strips*,
+slot blocks of ``STRIP_ROWS`` rows, so that a small commit rewrites little; when the block is
+full, its strips are merged into it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from streamlsh.storage.schema import IN_PLACE, PAD
 
 STRIP_SHIFT = 5
 STRIP_ROWS = 1 << STRIP_SHIFT
-_BLOCK_BYTES = 1 << 20
-"""A full block is the largest power of two of rows that fits in so much, but no less than a strip
-and no more than ``_BLOCK_ROWS``: blocks are emptied as a whole when most of their rows are dead."""
+_BLOCK_BYTES = 1 << 18
+"""A block is the largest power of two of rows that fits in so much, but no less than a strip and
+no more than ``_BLOCK_ROWS``. LMDB needs a run of free pages for each: of 256 KiB there are plenty
+in a file that is written all day, of 1 MiB the free list offers few."""
 _BLOCK_ROWS = 1024
 
 F32 = NDArray[np.float32]
+Slots = NDArray[np.uint32]
+Columns = tuple[F32, NDArray[np.uint8], F32, F32]
 
 
 def default_block_shift(dim: int) -> int:
@@ -123,19 +126,22 @@ class RowLayout:
         """Size of the large values: one class for all of them lets LMDB reuse freed runs."""
         return self.value_bytes(self.rows_per_block)
 
-    def joined(self, parts: list[Rows]) -> Rows:
-        """Several runs of rows as one."""
-        return Rows.joined(parts)
+    def pack(self, base: list[Rows | None], capacity: int, at: Slots, rows: Rows) -> memoryview:
+        """A slot block of ``capacity`` rows: what it held, with some rows replaced.
 
-    def pack(self, rows: Rows, capacity: int) -> memoryview:
-        """A slot block of ``capacity`` rows; those past ``len(rows)`` are zero."""
+        Args:
+            base: runs of equal length that fill it; ``None`` for rows that are zero.
+            capacity: its rows.
+            at: (n,) the places of the new rows.
+            rows: n new rows.
+        """
         value = np.zeros(self.value_bytes(capacity), np.uint8)
-        vectors, codes, step, inverse_norm = self._columns(value, capacity)
-        count = len(rows)
-        vectors[:count] = rows.vectors
-        codes[:count] = rows.codes
-        step[:count] = rows.step
-        inverse_norm[:count] = rows.inverse_norm
+        columns = self._columns(value, capacity)
+        size = capacity // len(base)
+        for start, run in zip(range(0, capacity, size), base, strict=True):
+            if run is not None:
+                _put(columns, slice(start, start + size), run)
+        _put(columns, at, rows)
         return value.data
 
     def view(self, value: memoryview, capacity: int, count: int) -> Rows:
@@ -143,9 +149,7 @@ class RowLayout:
         columns = self._columns(np.frombuffer(value, np.uint8), capacity)
         return Rows(*columns).part(0, count)
 
-    def _columns(
-        self, value: NDArray[np.uint8], capacity: int
-    ) -> tuple[F32, NDArray[np.uint8], F32, F32]:
+    def _columns(self, value: NDArray[np.uint8], capacity: int) -> Columns:
         sizes = np.cumsum([PAD, *(capacity * n for n in (4 * self.dim, self.code_width, 4, 4))])
         parts = [value[start:stop] for start, stop in pairwise(sizes)]
         return (
@@ -154,3 +158,12 @@ class RowLayout:
             parts[2].view(np.float32),
             parts[3].view(np.float32),
         )
+
+
+def _put(columns: Columns, at: Slots | slice, rows: Rows) -> None:
+    """Set rows of a block's columns."""
+    vectors, codes, step, inverse_norm = columns
+    vectors[at] = rows.vectors
+    codes[at] = rows.codes
+    step[at] = rows.step
+    inverse_norm[at] = rows.inverse_norm

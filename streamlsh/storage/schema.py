@@ -1,8 +1,9 @@
 """The whole key schema, in one place.
 
-An index is a directory with LMDB's ``data.mdb`` and ``lock.mdb`` and the writer's own
-``writer.lock``. Inside the environment stand these named databases; all integers in keys are
-big-endian, so that keys sort by number, and all numbers in values little-endian.
+An index is a directory with LMDB's ``data.mdb`` and ``lock.mdb``, the writer's own ``writer.lock``
+and a folder ``open/`` with a file for each process that has it open. Inside the environment stand
+these named databases; all integers in keys are big-endian, so that keys sort by number, and all
+numbers in values little-endian.
 
 ===========  ==============================  ==================================================
 database     key                             value
@@ -11,22 +12,30 @@ meta         ``format``                      u32, the format version
 meta         ``config``                      msgpack of the ``IndexConfig``
 meta         ``digest``                      SHA-256 of configuration and family
 meta         ``state``                       msgpack of the ``State`` of the last commit
+meta         ``stamp``                       u64, the LMDB transaction that committed last
+meta         ``times``                       rows of u64, f64: LMDB transactions and when they
+                                             were committed, see ``storage.times``
 meta         ``calibration``                 msgpack of the ``Calibration``, if there is one
 meta         ``held out``                    array (n, dim): rows of the sample that the family
                                              was not trained on, to calibrate with
 family       array name                      dtype, shape and bytes of one frozen array
 positions    u32 partition, stream (UTF-8)   msgpack [offset, identity]
+changes      write u64                       blocks and pages of ``live`` that a transaction wrote
 items        id (UTF-8)                      slot u32, version i64; deleted: also commit i64
 expiry       commit u64                      msgpack [time, ids deleted with a version]
-extras       slot u32                        msgpack [tags, attributes] of an item that has any;
-                                             stays until the slot's block is emptied
+extras       slot u32                        msgpack [tags, attributes] of an item that has any
 blocks       block u32                       slot block: the rows of ``rows_per_block`` slots
-strips       strip u32                       slot block of ``STRIP_ROWS`` rows, not yet merged
+strips       strip u32                       slot block of ``STRIP_ROWS`` slots of the open block,
+                                             in place of what ``blocks`` has of them
 names        block u32                       name block: the ids of the items at a block's slots
-name_strips  strip u32                       name block of ``STRIP_ROWS`` slots, not yet merged
+name_strips  strip u32                       name block of ``STRIP_ROWS`` slots likewise
 live         page u32                        bitmap of 2^14 slots, bit on = current
+free         page u32                        likewise, on = may be given out
+dying        page u32                        likewise, on = died since the last purge began
+seen         page u32                        likewise, on = named since the sweep began
 tail         group u32                       entries without order, then their buckets u32
-segments     segment u32, part u32           part 0: codes u32, starts u32; then entry blocks
+segments     segment u32, part u32           part 0: codes u32, starts u32; then entry blocks;
+                                             of one being merged, ``PIECES`` on: its directory
 tags         tag length u8, tag, page u32    the slots of that page (as in ``live``) whose extras
                                              have the tag: sorted offsets u16, or 2,048 bytes
                                              of bitmap where those are no shorter
@@ -44,12 +53,15 @@ from __future__ import annotations
 
 import struct
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever the meaning of a stored byte changes; see ``storage.opening``."""
 
+DATA = "data.mdb"
+"""The file that holds everything."""
+
 DATABASES = (
-    "meta", "family", "positions", "items", "expiry", "extras", "blocks", "strips", "names",
-    "name_strips", "live", "tail", "segments", "tags",
+    "meta", "family", "positions", "changes", "items", "expiry", "extras", "blocks", "strips",
+    "names", "name_strips", "live", "free", "dying", "seen", "tail", "segments", "tags",
 )  # fmt: skip
 
 PAD = 48
@@ -64,8 +76,14 @@ DIGEST_KEY = b"digest"
 STATE_KEY = b"state"
 CALIBRATION_KEY = b"calibration"
 HELD_OUT_KEY = b"held out"
+STAMP_KEY = b"stamp"
+TIMES_KEY = b"times"
+
+STAMPED_SINCE = 3
+"""The first format whose every commit carries a stamp."""
 
 FORMAT = struct.Struct("<I")
+STAMP = struct.Struct("<Q")
 ITEM = struct.Struct("<Iq")
 MARKER = struct.Struct("<Iqq")
 
@@ -93,7 +111,7 @@ def number_key(number: int) -> bytes:
 
 
 def commit_key(commit: int) -> bytes:
-    """Key of what is kept for one commit."""
+    """Key of what is kept for one commit, or one write."""
     return _COMMIT.pack(commit)
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import lmdb
 import msgpack
-import numpy as np
-from numpy.typing import NDArray
 
+from streamlsh.buckets.merging import Merge, are_neighbours
 from streamlsh.buckets.segment import Segment
 from streamlsh.calibration import Calibration
+from streamlsh.config import MAX_SLOTS
+from streamlsh.content import Sums, no_content, pack, unpack
 from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.schema import CALIBRATION_KEY, STATE_KEY
+
+NO_BLOCK = -1
+"""In place of the open block's number: there is none."""
 
 
 @dataclass(slots=True)
@@ -22,38 +27,53 @@ class State:
     Attributes:
         commit: number of the commit; 0 is the empty index.
         epoch: number of the writer that may commit; a later writer takes a larger one.
+        writes: how many transactions have written rows or live bits; see ``storage.changes``.
         live: how many items there are.
-        slot_end: the next slot to be given out.
+        dying: how many slots died since the last purge began.
+        slot_end: all slots below were given or are free; a multiple of a block's.
+        open_block: the block whose slots are given out first and stand in strips, or
+            ``NO_BLOCK``.
         tail_entries: entries in the tail.
         next_segment: the next segment number.
         segments: the segments, oldest first.
-        live_stamps: for each page of the live bitmap the commit that last wrote it, (pages,)
-            uint64; readers fetch anew only what is younger than what they hold.
+        merges: the merges under way, those of older segments first.
+        content: (4,) uint64, the sums of the items' hashes; see ``streamlsh.content``.
+        sweeping: whether a sweep has begun and not ended.
+        caught_up: when the index was last known to reflect all of its source, unix seconds;
+            0 for never.
     """
 
     commit: int = 0
     epoch: int = 0
+    writes: int = 0
     live: int = 0
+    dying: int = 0
     slot_end: int = 0
+    open_block: int = NO_BLOCK
     tail_entries: int = 0
     next_segment: int = 0
     segments: list[Segment] = field(default_factory=list)
-    live_stamps: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    merges: list[Merge] = field(default_factory=list)
+    content: Sums = field(default_factory=no_content)
+    sweeping: bool = False
+    caught_up: float = 0.0
+
+    @property
+    def purging(self) -> bool:
+        """Whether a purge is under way."""
+        return any(merge.purge for merge in self.merges)
 
     def pack(self) -> bytes:
         """As stored."""
         packed: bytes = msgpack.packb(
             [
-                self.commit,
-                self.epoch,
-                self.live,
-                self.slot_end,
-                self.tail_entries,
-                self.next_segment,
+                self.commit, self.epoch, self.writes, self.live, self.dying, self.slot_end,
+                self.open_block, self.tail_entries, self.next_segment,
                 [segment.pack() for segment in self.segments],
-                self.live_stamps.tobytes(),
+                [merge.pack() for merge in self.merges],
+                pack(self.content), self.sweeping, self.caught_up,
             ]
-        )
+        )  # fmt: skip
         return packed
 
 
@@ -64,18 +84,40 @@ def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
         CorruptIndexError: there is none that can be read.
     """
     try:
-        record = msgpack.unpackb(transaction.get(STATE_KEY, db=meta))
-        commit, epoch, live, slot_end, tail_entries, next_segment, segments, stamps = record
-        return State(
-            commit, epoch, live, slot_end, tail_entries, next_segment,
-            [Segment(*fields) for fields in segments],
-            np.frombuffer(stamps, np.uint64),
-        )  # fmt: skip
+        record: list[Any] = msgpack.unpackb(transaction.get(STATE_KEY, db=meta))
+        *_, segments, merges, content, _, _ = record
+        state = State(*record)
+        state.segments = [Segment(*fields) for fields in segments]
+        state.merges = [Merge(*fields) for fields in merges]
+        state.content = unpack(content)
+        _check_counts(state)
+        return state
     except (ValueError, TypeError) as error:
         raise CorruptIndexError(
             "the state of the index cannot be read; restore it from a copy or rebuild it",
             expected="a sound state record", received=f"{type(error).__name__}: {error}",
         ) from error  # fmt: skip
+
+
+def _check_counts(state: State) -> None:
+    """Raise ``ValueError`` for counts that cannot be: readers take memory by them."""
+    counts = [state.commit, state.epoch, state.writes, state.live, state.dying, state.slot_end,
+              state.open_block + 1, state.tail_entries, state.next_segment]  # fmt: skip
+    counts += [count for segment in state.segments for count in segment.pack()]
+    for merge in state.merges:
+        counts += [merge.number, merge.chunks, merge.codes, merge.pieces]
+        counts += [*merge.sources, *merge.at]
+    if not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+        raise ValueError("counts that are none")
+    numbers = [segment.number for segment in state.segments]
+    if (
+        not state.live + state.dying <= state.slot_end <= MAX_SLOTS
+        or len(set(numbers)) != len(numbers)
+        or not all(number < state.next_segment for number in numbers)
+        or not all(1 <= s.codes <= s.entries and s.chunks >= 1 for s in state.segments)
+        or not all(are_neighbours(numbers, merge) for merge in state.merges)
+    ):
+        raise ValueError("counts that contradict each other")
 
 
 def read_calibration(transaction: lmdb.Transaction, meta: lmdb._Database) -> Calibration | None:

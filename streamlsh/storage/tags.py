@@ -1,8 +1,7 @@
-"""Postings: for each tag, the slots whose records carry it.
+"""Postings: for each tag, the slots of the items that carry it.
 
-They are exactly what the records in ``slots`` say, of current slots and of dead ones: a slot's
-postings, like its record, stay until its block is emptied. That spares every replacement and
-delete its old tags, and filters look at the live bitmap anyway.
+They are exactly what the records in ``extras`` say: an item that dies takes both along, since its
+slot is given to another one day.
 """
 
 from __future__ import annotations

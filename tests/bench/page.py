@@ -52,7 +52,7 @@ def markdown(report: Report, meanings: Mapping[str, str]) -> str:
     held = [figure for figure in report.figures if figure.floor is not None]
     parts = [INTRODUCTION, f"**{report.summary()}**\n"]
     if held:
-        parts += ["## Floors and goals\n", _rows(held), RATIOS]
+        parts += ["## Floors and goals\n", rows_text(held), RATIOS]
     if report.unmeasured:
         parts.append(_unmeasured(report))
     parts += [_section(report, group, meanings[group]) for group in _groups(report)]
@@ -72,21 +72,23 @@ def _section(report: Report, group: str, meaning: str) -> str:
         for plot in report.plots
         if plot.group == group
     ]
-    parts += [_table(table) for table in report.tables if table.group == group]
+    parts += [table_text(table) for table in report.tables if table.group == group]
     further = [one for one in report.figures if one.group == group and one.floor is None]
     if further:
-        parts.append(_rows(further))
+        parts.append(rows_text(further))
     return "\n".join(parts)
 
 
-def _table(table: Table) -> str:
+def table_text(table: Table) -> str:
+    """A table with its title."""
     lines = [f"### {table.title}", "", "| " + " | ".join(table.columns) + " |"]
     lines.append("| --- |" + " ---: |" * (len(table.columns) - 1))
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
     return "\n".join(lines) + "\n"
 
 
-def _rows(figures: Sequence[Figure]) -> str:
+def rows_text(figures: Sequence[Figure]) -> str:
+    """Figures as one table, their notes under their names."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * 5 + " --- |" * 2]
     for figure in figures:
         cells = cells_of(figure, "<br>")

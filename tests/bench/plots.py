@@ -44,7 +44,7 @@ SIZE = (9.0, 5.4)
 
 def curve_plot(run: Race) -> Plot:
     """Recall against queries a second, one line a peer, one query a call."""
-    canvas, axes = _canvas()
+    canvas, axes = new_canvas()
     titles = list(dict.fromkeys(one.peer.title for one in run.contestants if not one.threads))
     lines = {
         title: sorted(
@@ -62,19 +62,19 @@ def curve_plot(run: Race) -> Plot:
     axes.set_xlim(0.79, 1.005)
     axes.set_xlabel("recall@10 on queries that chose nothing")
     axes.set_ylabel("queries a second, one thread")
-    _thousands(axes.yaxis)
+    with_thousands(axes.yaxis)
     axes.set_title(f"{run.dataset.name}: {len(run.dataset):,} items, one query a call", loc="left")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     name = "curve-" + "-".join(run.dataset.name.split())
     caption = f"Recall and speed on {run.dataset.name}; up and to the right is better."
-    return Plot(GROUP, name, caption, _svg(canvas))
+    return Plot(GROUP, name, caption, svg_text(canvas))
 
 
 def growth_plot(
     group: str, sizes: Sequence[int], lines: dict[str, Sequence[float]], exponents: dict[str, float]
 ) -> Plot:
     """Microseconds a query against the number of items, both logarithmic, with fitted slopes."""
-    canvas, axes = _canvas()
+    canvas, axes = new_canvas()
     for number, (title, microseconds) in enumerate(lines.items()):
         label = f"{title}: n^{exponents[title]:.2f}"
         _line(axes, title, sizes, microseconds, MARKERS[number], label)
@@ -84,18 +84,19 @@ def growth_plot(
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(sizes)
-    _thousands(axes.xaxis)
+    with_thousands(axes.xaxis)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    _thousands(axes.yaxis)
+    with_thousands(axes.yaxis)
     axes.set_xlabel("items")
     axes.set_ylabel("microseconds a query, recall 0.95, one thread")
     axes.set_title("How a query's time grows with the index", loc="left")
     axes.legend(loc="upper left", frameon=False)
     caption = "Time of a query at recall 0.95 by the number of items; dotted: the fitted power."
-    return Plot(group, "growth", caption, _svg(canvas))
+    return Plot(group, "growth", caption, svg_text(canvas))
 
 
-def _canvas() -> tuple[Canvas, Axes]:
+def new_canvas() -> tuple[Canvas, Axes]:
+    """An empty plot in the house's style."""
     canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.subplots()
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.7)
@@ -125,12 +126,14 @@ def _line(
     )
 
 
-def _thousands(axis: object) -> None:
+def with_thousands(axis: object) -> None:
+    """Label an axis with plain numbers, thousands set apart."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))  # type: ignore[attr-defined]
     axis.set_minor_formatter(NullFormatter())  # type: ignore[attr-defined]
 
 
-def _svg(canvas: Canvas) -> str:
+def svg_text(canvas: Canvas) -> str:
+    """The plot as a file that is the same for the same numbers."""
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "streamlsh", "svg.fonttype": "path"}):
         canvas.savefig(text, format="svg", metadata={"Date": None})

@@ -1,8 +1,14 @@
 """A real broker for the tests of this folder."""
 
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from streamlsh_kafka import Connection
+    from streamlsh_kafka.testing import Broker
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -14,3 +20,17 @@ def pytest_configure(config: pytest.Config) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the same, at this moment
         config.pluginmanager.import_plugin("streamlsh_kafka.testing.fixtures")
+
+
+@pytest.fixture
+def connection(broker: "Broker") -> "Connection":
+    from streamlsh_kafka import Connection
+
+    return Connection(broker.bootstrap_servers)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    from tests.integration.kafka.topics import new_index
+
+    return new_index(tmp_path / "items.lsh")

@@ -1,61 +1,54 @@
-"""The broker crashes under a running consumer, and comes back."""
+"""The broker crashes under a running consumer, stays away for a while, and comes back.
+
+``STREAMLSH_BROKER_AWAY`` is for how many seconds; `make soak` makes it a minute.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 import streamlsh
-from streamlsh import Upsert
-from streamlsh_kafka import Connection, encode_update, new_producer
+from streamlsh_kafka import Connection
 from streamlsh_kafka.testing import ConsumerProcess, JarBroker
+from tests.integration.kafka.topics import items, send, status, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
 
-DIM = 16
-
-
-def send(broker: JarBroker, *names: str) -> None:
-    with closing(new_producer(Connection(broker.bootstrap_servers))) as producer:
-        for name in names:
-            key, value, headers = encode_update(Upsert(name, np.ones(DIM, np.float32)))
-            producer.send("items", key=key, value=value, headers=headers)
-        producer.flush(60)
+AWAY_SECONDS = float(os.environ.get("STREAMLSH_BROKER_AWAY", "3"))
 
 
 def test_a_consumer_outlives_a_crash_of_the_broker_and_goes_on_by_itself(
-    own_broker: JarBroker, tmp_path: Path
+    own_broker: JarBroker, index: Path
 ) -> None:
-    index = tmp_path / "items.lsh"
-    streamlsh.create(index, dim=DIM, family="hyperplane", bits=4, tables=2)
+    connection = Connection(own_broker.bootstrap_servers)
     with closing(KafkaAdminClient(bootstrap_servers=own_broker.bootstrap_servers)) as admin:
         admin.create_topics([NewTopic("items", 1, 1)])
         admin.wait_for_topics(["items"])
-    send(own_broker, "before")
+    send(connection, "items", *items("before"))
     where = ["--topic", "items", "--bootstrap-servers", own_broker.bootstrap_servers]
     with ConsumerProcess(str(index), *where) as consumer, streamlsh.open(index) as reader:
         wait_until(lambda: "before" in reader)
         own_broker.kill()
-        assert "before" in reader
+        away_until = time.monotonic() + AWAY_SECONDS
         consumer.wait_for("broker_unreachable")
+        wait_until(lambda: time.monotonic() >= away_until, 2 * AWAY_SECONDS + 60)
+        assert "before" in reader
         assert consumer.process.poll() is None
+        periods = consumer.events("period")
+        if AWAY_SECONDS >= 30:  # there is one every ten seconds
+            assert "unknown" in [period["lag"] for period in periods]
+        assert own_broker.bootstrap_servers in consumer.events("broker_unreachable")[-1]["error"]
         own_broker.start()
-        send(own_broker, "after")
+        send(connection, "items", *items("after"))
         wait_until(lambda: "after" in reader)
+        assert status(str(index), *where)["lag"] == 0
         assert consumer.terminate() == 0, consumer.lines
     with streamlsh.open(index) as reader:
         assert [position.offset for position in reader.positions.values()] == [2]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)

@@ -1,14 +1,19 @@
-"""SIGKILL of the consumer process in the middle of a stream, at thirty seeded instants."""
+"""SIGKILL of the consumer process at seeded instants: named points, and any time between them.
+
+``STREAMLSH_KILLS`` says how many times; a long run has some hundreds.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -19,30 +24,22 @@ from streamlsh import Delete, Upsert
 from streamlsh_kafka import Connection, DecodeError, decode_update, encode_update, new_producer
 from streamlsh_kafka.testing import Broker, ConsumerProcess
 from streamlsh_kafka.testing.fixtures import TopicFactory
+from tests.faults.killing import POINTS, RARE, VARIABLE
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(7_200)]
 
 DIM = 16
 ITEMS = 400
-RECORDS = 12_000
 BATCH = 20
-KILLS = 30
 PARTITIONS = 2
-SEED = 20_260
-
-
-@dataclass
-class Story:
-    """What happened: one entry a kill."""
-
-    topic: str
-    dead: str
-    index: Path
-    records: Sequence[Any]
-    exit_codes: list[int] = field(default_factory=list)
-    offsets: list[dict[int, int]] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    replays: list[str] = field(default_factory=list)
+ROUND_RECORDS = 300
+"""Produced before each start, so that every process has something to do."""
+INSTANT: Final = "any instant"
+KILLS = int(os.environ.get("STREAMLSH_KILLS", "24"))
+SEED = int(os.environ.get("STREAMLSH_KILLS_SEED", "20260"))
+START_SECONDS = 30.0
+"""Far above what a start takes: what it took is printed."""
+BAD = b"\xc1 is no msgpack"
 
 
 def new_index(path: Path) -> Path:
@@ -50,14 +47,16 @@ def new_index(path: Path) -> Path:
     return path
 
 
-def stream(rng: random.Random) -> Iterator[tuple[bytes, bytes | None, list[tuple[str, bytes]]]]:
+def updates(
+    rng: random.Random, first: int
+) -> Iterator[tuple[bytes, bytes | None, list[tuple[str, bytes]]]]:
     """Upserts with and without versions, deletes, repeats, and now and then a bad record."""
-    for number in range(RECORDS):
+    for number in range(first, first + ROUND_RECORDS):
         name = f"i{rng.randrange(ITEMS)}"
         kind = rng.random()
         vector = np.array([rng.gauss(0, 1) for _ in range(DIM)], np.float32)
-        if kind < 0.01:
-            yield name.encode(), b"\xc1 is no msgpack", []
+        if kind < 0.02:
+            yield name.encode(), BAD, []
         elif kind < 0.15:
             yield encode_update(Delete(name))
         elif kind < 0.3:
@@ -68,112 +67,171 @@ def stream(rng: random.Random) -> Iterator[tuple[bytes, bytes | None, list[tuple
             yield encode_update(Upsert(name, vector, tags=("t",), attributes={"n": number}))
 
 
-def read_all(broker: Broker, topic: str) -> list[Any]:
-    """The topic's records by a plain client, so that the replay does not rest on our source."""
-    with closing(KafkaConsumer(bootstrap_servers=broker.bootstrap_servers)) as reader:
-        partitions = [
-            TopicPartition(topic, number) for number in reader.partitions_for_topic(topic)
-        ]
-        reader.assign(partitions)
-        reader.seek_to_beginning()
-        ends = reader.end_offsets(partitions)
-        records: list[Any] = []
+class Topic:
+    """The topic's records as a plain client reads them, so that nothing rests on our source."""
+
+    def __init__(self, broker: Broker, name: str, partitions: int) -> None:
+        self.records: dict[int, list[Any]] = {number: [] for number in range(partitions)}
+        self._reader = KafkaConsumer(bootstrap_servers=broker.bootstrap_servers)
+        self._partitions = [TopicPartition(name, number) for number in range(partitions)]
+        self._reader.assign(self._partitions)
+        self._reader.seek_to_beginning()
+
+    def read(self) -> None:
+        """Read on to the end."""
+        ends = self._reader.end_offsets(self._partitions)
         deadline = time.monotonic() + 60
-        while any(reader.position(tp) < end for tp, end in ends.items()):
+        while any(self._reader.position(tp) < end for tp, end in ends.items()):
             assert time.monotonic() < deadline
-            records += [r for batch in reader.poll(500, 5_000).values() for r in batch]
-    return records
+            for tp, records in self._reader.poll(500, 5_000).items():
+                self.records[tp.partition] += records
+
+    def close(self) -> None:
+        self._reader.close()
 
 
-def replay(records: Sequence[Any], offsets: dict[int, int], path: Path) -> str:
-    """The digest of a fresh index with the records up to these offsets, in one commit."""
-    with streamlsh.writer(new_index(path)) as writer:
-        for record in records:
-            if record.offset >= offsets.get(record.partition, 0):
-                continue
-            try:
-                update = decode_update(record)
-            except DecodeError:
-                continue
-            writer.stage([update])
-        writer.commit()
-    with streamlsh.open(path) as reader:
-        return reader.digest()
+class Expected:
+    """An index built record by record from the topic, up to the offsets that are asked for."""
+
+    def __init__(self, path: Path, topic: Topic) -> None:
+        self._path = new_index(path)
+        self._topic = topic
+        self.offsets = dict.fromkeys(topic.records, 0)
+
+    def digest(self, offsets: dict[int, int], ghosts: set[str]) -> str:
+        """Go on to these offsets; the digest with these items besides that no record names."""
+        with streamlsh.writer(self._path) as writer:
+            for partition, end in offsets.items():
+                start = self.offsets[partition]
+                assert end >= start, "a position went back"
+                for place, record in enumerate(self._topic.records[partition][start:end], start):
+                    assert record.offset == place
+                    try:
+                        writer.stage([decode_update(record)])
+                    except DecodeError:
+                        assert record.value == BAD
+                self.offsets[partition] = end
+            writer.commit()
+            writer.upsert(sorted(ghosts), np.ones((len(ghosts), DIM)))
+            writer.commit()
+            with streamlsh.open(self._path) as reader:
+                digest = reader.digest()
+            writer.delete(sorted(ghosts))
+        return digest
 
 
-@pytest.fixture(scope="module")
-def rng() -> random.Random:
-    return random.Random(SEED)
+def schedule(rng: random.Random) -> list[tuple[str, int]]:
+    """Points and passages; every point comes up before any does again."""
+    deck: list[str] = []
+    kills = []
+    for _ in range(KILLS):
+        if not deck:
+            deck = [*POINTS, *[INSTANT] * 4]
+            rng.shuffle(deck)
+        point = deck.pop()
+        rare = any(word in point for word in RARE)
+        kills.append((point, 1 if rare else rng.randint(1, 8)))
+    return kills
 
 
-@pytest.fixture(scope="module")
-def story(
+@pytest.mark.usefixtures("small_parts")  # the consumer's are small too
+def test_after_any_kill_the_index_is_the_topic_replayed_to_its_offsets(
     broker: Broker,
     module_topics: TopicFactory,
-    rng: random.Random,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Story:
-    """Start the consumer thirty times on one index, and kill it each time; then let it finish."""
-    folder = tmp_path_factory.mktemp("kills")
-    topic, dead = module_topics(partitions=PARTITIONS), module_topics()
-    with closing(new_producer(Connection(broker.bootstrap_servers))) as producer:
-        for key, value, headers in stream(rng):
-            producer.send(topic, key=key, value=value, headers=headers)
-        producer.flush(60)
-    told = Story(topic, dead, new_index(folder / "items.lsh"), read_all(broker, topic))
-    arguments = [str(told.index), "--topic", topic, "--dead-letter-topic", dead]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = random.Random(SEED)
+    # Compacted by name: the broker leaves the newest segment alone, so that all can be compared.
+    topic = module_topics(partitions=PARTITIONS, configs={"cleanup.policy": "compact"})
+    dead = module_topics()
+    index = new_index(tmp_path / "items.lsh")
+    arguments = [str(index), "--topic", topic, "--dead-letter-topic", dead, "--until-end"]
     arguments += ["--bootstrap-servers", broker.bootstrap_servers, "--batch-records", str(BATCH)]
-    for number in range(KILLS):
-        with ConsumerProcess(*arguments) as consumer:
-            # Some die before their first commit; the others after a few, at any point of the next.
-            commits = rng.randrange(0, 2 * RECORDS // BATCH // KILLS)
-            if commits:
-                consumer.wait_for("commit", count=commits)
-            else:
-                consumer.wait_for("started")
-            time.sleep(rng.uniform(0, 0.003))
-            told.exit_codes.append(consumer.kill())
-        with streamlsh.open(told.index) as reader:
-            told.offsets.append({p: at.offset for (_, p), at in reader.positions.items()})
-            told.digests.append(reader.digest())
-        told.replays.append(replay(told.records, told.offsets[-1], folder / f"replay-{number}.lsh"))
-    with ConsumerProcess(*arguments, "--until-end") as consumer:
-        assert consumer.wait() == 0, consumer.lines
-    return told
+    died: Counter[str] = Counter()
+    starts: list[float] = []
+    with (
+        closing(new_producer(Connection(broker.bootstrap_servers))) as producer,
+        closing(Topic(broker, topic, PARTITIONS)) as records,
+    ):
+        expected = Expected(tmp_path / "expected.lsh", records)
+        for number, (point, passage) in enumerate(schedule(rng)):
+            for key, value, headers in updates(rng, number * ROUND_RECORDS):
+                producer.send(topic, key=key, value=value, headers=headers)
+            producer.flush(60)
+            records.read()
+            if "sweep" in point:
+                leave_a_ghost(index, f"ghost-{number}")
+            said = f"kill {number}: {point}:{passage}"
+            code, seconds = run_and_kill(arguments, point, passage, rng)
+            assert code in {-9, 0}, said
+            died[point] += code == -9
+            starts += seconds
+            check(index, expected, said, deep=number % 16 == 0)
+        with ConsumerProcess(*arguments, module="tests.faults.killing") as consumer:
+            assert consumer.wait() == 0, consumer.lines
+        check(index, expected, "the last start", deep=True)
+        assert expected.offsets == {p: len(found) for p, found in records.records.items()}
+    with streamlsh.open(index) as reader:
+        assert not [found.id for found in reader.items() if found.id.startswith("ghost")]
+    check_dead_letters(broker, dead, records)
+    if len(POINTS) < KILLS:
+        assert died.total() >= KILLS * 3 // 4, died
+    with capsys.disabled():
+        print(f"\n{died.total()} of {KILLS} runs killed, at {len(died)} points; start: "
+              f"median {np.median(starts):.2f} s, longest {max(starts):.2f} s")  # fmt: skip
+    assert max(starts) < START_SECONDS
 
 
-def test_every_process_was_killed_and_in_the_middle_of_the_stream(story: Story) -> None:
-    assert story.exit_codes == [-9] * KILLS
-    read = [sum(offsets.values()) for offsets in story.offsets]
-    assert read == sorted(read)
-    # A few may die before their first commit and so repeat a position; the rest are spread out.
-    assert len(set(read)) >= KILLS * 3 // 4
-    assert all(0 <= position < RECORDS for position in read)
-    middle = [position for position in read if RECORDS // 10 < position < RECORDS * 9 // 10]
-    assert len(middle) >= KILLS // 2
+def leave_a_ghost(index: Path, name: str) -> None:
+    """An item that no record names, in an index that was away for too long."""
+    with streamlsh.writer(index) as writer:
+        writer.upsert([name], np.ones((1, DIM)))
+        writer.commit(caught_up=1.0)
 
 
-def test_after_every_kill_the_index_equals_the_topic_replayed_to_its_offsets(story: Story) -> None:
-    assert story.digests == story.replays
+def run_and_kill(
+    arguments: list[str], point: str, passage: int, rng: random.Random
+) -> tuple[int, list[float]]:
+    """Run the consumer until it dies, or is done; the exit code, and what its start took."""
+    trap = {} if point == INSTANT else {VARIABLE: f"{point}:{passage}"}
+    with ConsumerProcess(*arguments, module="tests.faults.killing", environment=trap) as consumer:
+        if point == INSTANT:
+            consumer.wait_for("begins")
+            time.sleep(rng.uniform(0, 1.0))
+            consumer.process.kill()
+        code = consumer.wait()
+        moments = [
+            datetime.fromisoformat(found["time"])
+            for name in ("begins", "started")
+            for found in consumer.events(name)
+        ]
+    seconds = [(moments[1] - moments[0]).total_seconds()] if len(moments) == 2 else []
+    return code, seconds
 
 
-def test_after_the_last_restart_the_index_equals_the_whole_topic(
-    story: Story, tmp_path: Path
-) -> None:
-    ends = dict.fromkeys(range(PARTITIONS), RECORDS)
-    with streamlsh.open(story.index) as reader:
-        assert sum(position.offset for position in reader.positions.values()) == RECORDS
-        assert reader.digest() == replay(story.records, ends, tmp_path / "replay.lsh")
-        reader.verify()
+def check(index: Path, expected: Expected, said: str, *, deep: bool) -> None:
+    with streamlsh.open(index) as reader:
+        at = dict.fromkeys(expected.offsets, 0)
+        for (stream, partition), position in reader.positions.items():
+            if not stream.endswith("(replay)"):
+                at[partition] = position.offset
+        held = [found.id for found in reader.items()]
+        assert len(reader) == len(held), said
+        ghosts = {name for name in held if name.startswith("ghost")}
+        assert reader.digest() == expected.digest(at, ghosts), said
+        if deep:
+            reader.verify()
 
 
-def test_no_bad_record_is_lost_and_each_is_named_by_its_origin(
-    story: Story, broker: Broker
-) -> None:
-    bad = {(r.partition, r.offset) for r in story.records if r.value == b"\xc1 is no msgpack"}
-    assert bad
+def check_dead_letters(broker: Broker, dead: str, records: Topic) -> None:
+    """Every bad record was set aside, and named by its origin; perhaps twice."""
+    with closing(Topic(broker, dead, 1)) as letters:
+        letters.read()
     found = set()
-    for letter in read_all(broker, story.dead):
+    for letter in letters.records[0]:
         headers = dict(letter.headers)
         found.add((int(headers["streamlsh-partition"]), int(headers["streamlsh-offset"])))
+    bad = {(r.partition, r.offset) for of in records.records.values() for r in of if r.value == BAD}
+    assert bad
     assert found == bad

@@ -48,5 +48,5 @@ def test_a_reader_follows_every_page_of_the_live_bitmap(
             assert found.plan.route == "scan"
             assert np.mean([len(set(one) & set(two)) for one, two in
                             zip(found.ids, ids[best].tolist(), strict=True)]) >= 4  # fmt: skip
-        assert reader.info()["rows"]["slots_given"] > LIVE_PAGE_SLOTS
+        assert reader.info()["rows"]["slots"] > LIVE_PAGE_SLOTS
         assert reader.verify().items == alive.sum()

@@ -19,7 +19,7 @@ from streamlsh.storage.schema import FORMAT_VERSION
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CURRENT = FIXTURES / f"format-{FORMAT_VERSION}"
 FILES = [(path.parents[1], path.parent.name) for path in sorted(CURRENT.glob("*/data.mdb"))]
-OLDER = FIXTURES / "format-1"
+OLDER = [FIXTURES / "format-1", FIXTURES / "format-2"]
 
 
 def test_there_is_a_file_of_the_current_format() -> None:
@@ -102,11 +102,14 @@ def test_a_stored_index_can_be_written_to(stored: tuple[Path, dict[str, Any]]) -
         assert reader.exact(expected["queries"]).ids == expected["answers"][0]["ids"]
 
 
+@pytest.mark.parametrize("folder", OLDER, ids=lambda folder: folder.name)
 @pytest.mark.parametrize("name", ["hyperplane", "voronoi", "blocks"])
-def test_an_index_of_an_older_format_is_upgraded_with_all_it_had(name: str, tmp_path: Path) -> None:
-    expected = json.loads((OLDER / "expected.json").read_text(encoding="utf-8"))
+def test_an_index_of_an_older_format_is_upgraded_with_all_it_had(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     old, new = tmp_path / "old", tmp_path / "new"
-    shutil.copytree(OLDER / name, old)
+    shutil.copytree(folder / name, old)
     for opening in (streamlsh.open, streamlsh.writer):
         with pytest.raises(OlderFormatError, match="streamlsh upgrade"):
             opening(old)
@@ -141,7 +144,7 @@ def test_an_index_of_an_older_format_is_upgraded_with_all_it_had(name: str, tmp_
 
 
 def test_only_an_older_format_is_upgraded_and_nothing_is_written_over(tmp_path: Path) -> None:
-    shutil.copytree(OLDER / "blocks", tmp_path / "old")
+    shutil.copytree(OLDER[0] / "blocks", tmp_path / "old")
     streamlsh.create(tmp_path / "current", dim=8)
     with pytest.raises(CurrentFormatError, match="format 1"):
         streamlsh.upgrade(tmp_path / "current", tmp_path / "new")

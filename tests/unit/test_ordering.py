@@ -116,9 +116,9 @@ def test_an_upsert_that_says_what_is_there_is_unchanged_and_writes_no_row(
     item = Upsert("a", ONE, None, ("x", "y"), {"price": 1, "name": "n"})
     same = Upsert("a", ONE.copy(), None, ("y", "x", "y"), {"name": "n", "price": 1})
     commit(writer, item)
-    rows = reader.info()["rows"]["slots_given"]
+    rows = reader.info()["rows"]["free"]
     assert commit(writer, same) == {"unchanged": 1}
-    assert reader.info()["rows"]["slots_given"] == rows
+    assert reader.info()["rows"]["free"] == rows
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_change_beside_the_vector_is_stored_without_a_new_row(
     writer: streamlsh.Writer, reader: streamlsh.Reader, changed: Upsert
 ) -> None:
     commit(writer, Upsert("a", ONE, 1, ("x",), {"price": 1}))
-    rows = reader.info()["rows"]["slots_given"]
+    rows = reader.info()["rows"]["free"]
     assert commit(writer, changed) == {"replaced": 1}
     item = reader.get("a")
     assert item is not None
     assert (item.tags, item.attributes) == (tuple(changed.tags), changed.attributes)
     assert item.version == (changed.version or 1)
-    assert reader.info()["rows"]["slots_given"] == rows
+    assert reader.info()["rows"]["free"] == rows
     reader.verify()
 
 
@@ -150,11 +150,11 @@ def test_a_vector_that_comes_back_within_a_batch_writes_no_row(
     writer: streamlsh.Writer, reader: streamlsh.Reader
 ) -> None:
     commit(writer, Upsert("a", ONE))
-    rows = reader.info()["rows"]["slots_given"]
+    rows = reader.info()["rows"]["free"]
     assert commit(writer, Upsert("a", TWO), Delete("a"), Upsert("a", ONE)) == {
         "replaced": 1, "deleted": 1, "inserted": 1,
     }  # fmt: skip
-    assert reader.info()["rows"]["slots_given"] == rows
+    assert reader.info()["rows"]["free"] == rows
     assert held(reader, "a") == (0, None)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import (
     BLOCK,
@@ -24,7 +23,6 @@ from streamlsh.buckets.layout import (
     unpack_group,
 )
 from streamlsh.buckets.segment import (
-    MOST_DEAD,
     RATIO,
     TAIL_ENTRIES,
     Segment,
@@ -33,7 +31,7 @@ from streamlsh.buckets.segment import (
     read_segment,
     write_segment,
 )
-from streamlsh.storage.live import LiveBitmap
+from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.rows import STRIP_ROWS, RowLayout, Rows, default_block_shift
 from streamlsh.storage.schema import (
     IN_PLACE,
@@ -111,7 +109,7 @@ def test_rows_come_back_as_they_were_packed(dim: int) -> None:
         rng.standard_normal(count, dtype=np.float32),
         rng.standard_normal(count, dtype=np.float32),
     )
-    packed = layout.pack(rows, STRIP_ROWS)
+    packed = layout.pack([None], STRIP_ROWS, np.arange(count, dtype=np.uint32), rows)
     assert len(packed) == layout.value_bytes(STRIP_ROWS) >= IN_PLACE
     back = layout.view(memoryview(packed), STRIP_ROWS, count)
     for name in ("vectors", "codes", "step", "inverse_norm"):
@@ -140,11 +138,10 @@ def test_bits_are_switched_tested_and_counted_across_pages(
     expected = np.zeros(3 * LIVE_PAGE_SLOTS, np.bool_)
     with lmdb.open(str(path), max_dbs=1) as environment:
         database = environment.open_db(b"live")
-        stamps: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        for commit in range(1, 6):
+        for turn in range(1, 6):
             with environment.begin(write=True) as transaction:
-                bitmap = LiveBitmap(transaction, database)
-                on = rng.choice(len(expected) // (1 + commit % 2), 500).astype(np.uint32)
+                bitmap = Bitmap(transaction, database)
+                on = rng.choice(len(expected) // (1 + turn % 2), 500).astype(np.uint32)
                 off = rng.choice(len(expected), 300).astype(np.uint32)
                 bitmap.switch_on(on)
                 bitmap.switch_off(off)
@@ -156,12 +153,18 @@ def test_bits_are_switched_tested_and_counted_across_pages(
                 np.testing.assert_array_equal(
                     bitmap.counts(blocks, 64), expected.reshape(-1, 64).sum(axis=1)
                 )
-                stamps = bitmap.write(transaction, stamps, commit)
-            assert (stamps == commit).all()
+                assert bitmap.slots(LIVE_PAGE_SLOTS + 64, 64).tolist() == [
+                    slot
+                    for slot in range(LIVE_PAGE_SLOTS + 64, LIVE_PAGE_SLOTS + 128)
+                    if expected[slot]
+                ]
+                assert set(bitmap.write(transaction)) <= {0, 1, 2}
         with environment.begin() as transaction:
-            again = LiveBitmap(transaction, database)
+            again = Bitmap(transaction, database)
             everything = np.arange(len(expected), dtype=np.uint32)
             np.testing.assert_array_equal(again.test(everything), expected)
+            again.clear(len(expected))
+            assert not again.test(everything).any()
 
 
 def test_a_page_that_was_never_written_has_no_bits() -> None:
@@ -170,7 +173,7 @@ def test_a_page_that_was_never_written_has_no_bits() -> None:
             assert key
             assert db is None
 
-    bitmap = LiveBitmap(Empty(), None)  # type: ignore[arg-type]
+    bitmap = Bitmap(Empty(), None)  # type: ignore[arg-type]
     assert not bitmap.test(np.array([5, 99_999], np.uint32)).any()
 
 
@@ -178,12 +181,8 @@ def segments_of(*sizes: int) -> list[Segment]:
     return [Segment(number, size, 1, 1) for number, size in enumerate(sizes)]
 
 
-MANY = 1 << 40
-"""So many live entries that dead ones are no reason to merge."""
-
-
-def due(segments: list[Segment], new: int, live_entries: int = MANY) -> list[int]:
-    return [segment.number for segment in due_merge(segments, new, live_entries)]
+def due(segments: list[Segment], new: int) -> list[int]:
+    return [segment.number for segment in due_merge(segments, new)]
 
 
 def test_new_entries_take_along_the_young_segments_that_are_not_large_beside_them() -> None:
@@ -205,7 +204,7 @@ def test_segments_stay_few_and_each_is_large_beside_the_next_younger_one() -> No
     written = total = 0
     for number in range(2_000):
         new = TAIL_ENTRIES + int(rng.integers(1, TAIL_ENTRIES))
-        merged = due_merge(segments, new, MANY)
+        merged = due_merge(segments, new)
         segments = segments[: len(segments) - len(merged)]
         total += new
         written += new + sum(segment.entries for segment in merged)
@@ -215,15 +214,6 @@ def test_segments_stay_few_and_each_is_large_beside_the_next_younger_one() -> No
         assert len(segments) <= 5
     assert sum(segment.entries for segment in segments) == total
     assert written < 20 * total, "an entry is not written again and again"
-
-
-def test_all_segments_are_merged_once_most_of_their_entries_are_dead() -> None:
-    segments = segments_of(RATIO**2 * TAIL_ENTRIES, RATIO * TAIL_ENTRIES)
-    held = sum(segment.entries for segment in segments)
-    enough = (held - TAIL_ENTRIES) // MOST_DEAD
-    assert due(segments, 1, enough) == []
-    assert due(segments, 1, enough - 1) == [0, 1]
-    assert due(segments[:1], 1, 0) == [0], "one that is mostly dead is written anew"
 
 
 CHUNK_BYTES = 3_000

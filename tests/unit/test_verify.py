@@ -168,9 +168,9 @@ TAMPERS: list[tuple[str, Callable[[Victim], None]]] = [
     ("names another item", lambda v: v.flip_name(v.in_strip())),
     ("missing", lambda v: v.drop("names", number_key(v.in_block() // 32))),
     ("missing", lambda v: v.drop("name_strips", number_key(v.in_strip() // 32))),
-    ("number of names", lambda v: v.drop("blocks", number_key(v.in_block() // 32))),
+    ("count of slots", lambda v: v.drop("blocks", number_key(v.in_block() // 32))),
     ("missing", lambda v: v.drop("strips", number_key(v.in_strip() // 32))),
-    ("pages of slots by tag", lambda v: v.drop("extras", number_key(v.slots["i3"]))),
+    ("content of the items", lambda v: v.drop("extras", number_key(v.slots["i3"]))),
     ("slots of tag 'a' in page 0", lambda v: v.drop("tags", v.carriers("a"))),
     ("slots of tag 'a' in page 0", lambda v: flip(v.path, "tags", v.carriers("a"), 0)),
     ("pages of slots by tag", lambda v: v.copy_tag("a", "z")),
@@ -180,13 +180,13 @@ TAMPERS: list[tuple[str, Callable[[Victim], None]]] = [
     *(
         (named, lambda v, c=column: v.flip_row(v.in_block(), c))
         for column, named in (
-            ("vectors", "of a row|of a bucket entry"),
+            ("vectors", "content of the items"),
             ("codes", "codes of a row"),
             ("step", "step of a row"),
             ("inverse norm", "inverse norm of a row"),
         )
     ),
-    ("of a row|of a bucket entry", lambda v: v.flip_row(v.in_strip(), "vectors")),
+    ("content of the items", lambda v: v.flip_row(v.in_strip(), "vectors")),
     ("codes of a row", lambda v: v.flip_row(v.in_strip(), "codes")),
     *(
         (named, lambda v, p=part: v.flip_entry("segments", segment_key(0, 1), p))

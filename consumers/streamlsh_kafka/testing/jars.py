@@ -148,6 +148,9 @@ class JarBroker:
     Args:
         secure: also offer a SASL_SSL listener with SCRAM-SHA-512 and PLAIN.
 
+    Attributes:
+        directory: its configuration, its log, and under ``log`` the data of its topics.
+
     Raises:
         NoBrokerError: it did not come up; the end of its log is in the message.
     """
@@ -156,7 +159,7 @@ class JarBroker:
 
     def __init__(self, *, secure: bool = False) -> None:
         self._jars = fetch_jars()
-        self._directory = Path(tempfile.mkdtemp(prefix="streamlsh-kafka-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="streamlsh-kafka-"))
         self._process: subprocess.Popen[str] | None = None
         self._java = 0
         port, controller, secure_port = _free_ports(3)
@@ -165,7 +168,7 @@ class JarBroker:
         if secure:
             self.secure = SecureListener(
                 f"localhost:{secure_port}",
-                str(self._directory / "certificate.pem"),
+                str(self.directory / "certificate.pem"),
                 "streamlsh",
                 secrets.token_hex(12),
             )
@@ -178,11 +181,11 @@ class JarBroker:
 
     def start(self) -> None:
         """Start the process on the directory as it is, and wait until it answers."""
-        command = [sys.executable, "-m", "streamlsh_kafka.testing.guard", str(self._directory)]
+        command = [sys.executable, "-m", "streamlsh_kafka.testing.guard", str(self.directory)]
         command += ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         command += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{self._jars}/*"]
-        command += ["kafka.Kafka", str(self._directory / "server.properties")]
-        with (self._directory / "broker.log").open("ab") as log:
+        command += ["kafka.Kafka", str(self.directory / "server.properties")]
+        with (self.directory / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -210,7 +213,7 @@ class JarBroker:
             self._close_pipes()
             self._process.wait()
             self._process = None
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _close_pipes(self) -> None:
         assert self._process is not None
@@ -222,29 +225,29 @@ class JarBroker:
         properties = _SERVER.format(
             port=port,
             controller=controller,
-            directory=self._directory,
+            directory=self.directory,
             secure_listener=f",SASL_SSL://127.0.0.1:{secure_port}" if self.secure else "",
             secure_advertised=f",SASL_SSL://localhost:{secure_port}" if self.secure else "",
         )
         # Kafka wants a UUID that does not begin with a dash, which a command line would misread.
         cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:])[:22].decode()
         command = ["java", "-cp", f"{self._jars}/*", "kafka.tools.StorageTool", "format"]
-        command += ["--standalone", "-t", cluster, "-c", str(self._directory / "server.properties")]
+        command += ["--standalone", "-t", cluster, "-c", str(self.directory / "server.properties")]
         if self.secure:
             user, password = self.secure.username, self.secure.password
-            properties += _SECURE.format(directory=self._directory, user=user, password=password)
+            properties += _SECURE.format(directory=self.directory, user=user, password=password)
             command += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
             self._make_certificate()
-        (self._directory / "server.properties").write_text(properties)
+        (self.directory / "server.properties").write_text(properties)
         _run(command)
 
     def _make_certificate(self) -> None:
-        key, certificate = self._directory / "key.pem", self._directory / "certificate.pem"
+        key, certificate = self.directory / "key.pem", self.directory / "certificate.pem"
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         command += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
         command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         _run(command)
-        (self._directory / "broker.pem").write_text(key.read_text() + certificate.read_text())
+        (self.directory / "broker.pem").write_text(key.read_text() + certificate.read_text())
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
@@ -261,7 +264,7 @@ class JarBroker:
                 time.sleep(0.05)
             else:
                 return
-        log = (self._directory / "broker.log").read_text(errors="replace")
+        log = (self.directory / "broker.log").read_text(errors="replace")
         raise NoBrokerError(f"Apache Kafka did not come up in {START_SECONDS:g} s:\n{log[-2000:]}")
 
 

@@ -16,12 +16,14 @@ class MemorySource:
 
     Attributes:
         polls: how often it was asked for records.
+        retention: for how many seconds it claims to keep deletes; ``None`` for ever.
     """
 
     def __init__(self, *, partitions: int = 1, stream: str = "memory", identity: str = "m") -> None:
         self.stream = stream
         self.identity = identity
         self.polls = 0
+        self.retention: float | None = None
         self._records: list[list[RawRecord]] = [[] for _ in range(partitions)]
         self._ends = [0] * partitions
         self._at = [0] * partitions
@@ -43,6 +45,13 @@ class MemorySource:
     def add_gap(self, offsets: int = 1, *, partition: int = 0) -> None:
         """Append offsets that hold no record, as compaction and transactions leave them."""
         self._ends[partition] += offsets
+
+    def compact(self) -> None:
+        """Keep the last record of every key in a partition, and of those no delete."""
+        for partition, records in enumerate(self._records):
+            last = {record.key: record for record in records}
+            kept = [r for r in records if last[r.key] is r and r.value is not None]
+            self._records[partition] = kept
 
     def start(self, stored: Mapping[tuple[str, int], Position]) -> None:
         """Go to the stored positions."""
@@ -72,6 +81,10 @@ class MemorySource:
     def end_offsets(self) -> Mapping[int, int]:
         """The end of every partition."""
         return dict(enumerate(self._ends))
+
+    def delete_retention(self) -> float | None:
+        """What the test has set."""
+        return self.retention
 
     def close(self) -> None:
         """Nothing is held."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,16 +22,22 @@ class ConsumerProcess:
     Args:
         arguments: what follows ``streamlsh-kafka run``.
         environment: variables besides those of this process.
+        module: what to run in place of ``streamlsh_kafka``.
 
     Attributes:
         lines: what it wrote to standard error so far.
     """
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        module: str = "streamlsh_kafka",
+    ) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
-        command = [sys.executable, "-m", "streamlsh_kafka", "run", *arguments]
+        command = [sys.executable, "-m", module, "run", *arguments]
         self.process = subprocess.Popen(
             [*command, "--log-format", "json", "--log-level", "debug"],
             stdin=subprocess.DEVNULL,
@@ -90,6 +97,16 @@ class ConsumerProcess:
         """Ask it to end with SIGTERM; return the exit code."""
         self.process.terminate()
         return self.wait()
+
+    def pause(self) -> None:
+        """Stop it where it is (SIGSTOP) until `resume`."""
+        self.process.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(self.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         return self

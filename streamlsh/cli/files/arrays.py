@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tokenize
-import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from streamlsh.cli.errors import InputFileError
 from streamlsh.cli.files.rows import BATCH_ROWS, Rows, float32
+from streamlsh.datasets.arrays import map_array
+from streamlsh.errors import InvalidInputError
 
 _ID_LINE_BYTES = 64 << 10
 
@@ -26,23 +25,10 @@ def open_array(path: Path) -> npt.NDArray[Any]:
         OSError: it cannot be opened.
     """
     try:
-        # Python 2's headers are read with a warning; here they count as any other damage.
-        with path.open("rb"), warnings.catch_warnings(action="error"):
-            array = np.lib.format.open_memmap(path, mode="r")
-    except (
-        ValueError,
-        EOFError,
-        OverflowError,
-        SyntaxError,
-        tokenize.TokenError,
-        Warning,
-    ) as error:
-        raise InputFileError(
-            str(path), f"expected a .npy file of floats, received {error}"
-        ) from None
-    if array.dtype.kind != "f":
-        raise InputFileError(str(path), f"expected floats, received {array.dtype}")
-    return array
+        return map_array(path, "f", "floats")
+    except InvalidInputError as error:
+        problem = f"expected {error.expected}, received {error.received}"
+        raise InputFileError(str(path), problem) from None
 
 
 class ArrayWithIds:

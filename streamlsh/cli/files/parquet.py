@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from streamlsh.cli.errors import InputFileError
 from streamlsh.cli.files.rows import BATCH_ROWS, Rows, float32, parse_json
+from streamlsh.config import MAX_DIM
 
 
 def _is_text(kind: Any) -> bool:
@@ -24,6 +25,17 @@ def _is_list(kind: Any) -> bool:
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
+
+
+def _least_room(kind: Any) -> int:
+    """How many values a single null of a type takes: a list of fixed size has all of its own."""
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _least_room(kind.value_type)
+    if pa.types.is_struct(kind):
+        return sum(_least_room(kind.field(place).type) for place in range(kind.num_fields))
+    if pa.types.is_fixed_size_binary(kind):
+        return int(kind.byte_width)
+    return _least_room(kind.value_type) if _is_list(kind) else 1
 
 
 _COLUMNS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -63,6 +75,11 @@ class Parquet:
             kind, accepts = _COLUMNS[name]
             if not accepts(schema.field(name).type):
                 raise self._error(f"{name}: expected {kind}, received {schema.field(name).type}")
+            if _least_room(schema.field(name).type) > MAX_DIM:
+                raise self._error(
+                    f"{name}: expected lists of at most {MAX_DIM} values, received "
+                    f"{schema.field(name).type}"
+                )
         for name in ("id", "vector"):
             if name not in names:
                 raise self._error(f"expected the column {name!r}, received none")

@@ -48,22 +48,32 @@ class RowSource(Protocol):
 
 
 def float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """The values as float32; one that is too large becomes infinite, which the writer refuses."""
-    with np.errstate(over="ignore", under="ignore"):
+    """The values as float32; what becomes infinite, and any NaN, the writer refuses."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def parse_json(text: str) -> Any:
-    """Parse strict JSON, without the NaN and Infinity that Python would let through.
+    """Parse strict JSON, without the NaN, Infinity and repeated fields that Python lets through.
 
     Raises:
         ValueError: the text is no JSON, or has numbers or nesting beyond all reason.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, whose fields must differ: which one of two counts would be a guess."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} more than once")
+    return fields

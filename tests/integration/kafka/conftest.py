@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import streamlsh
-
 if TYPE_CHECKING:
     from streamlsh_kafka import Connection
     from streamlsh_kafka.testing import Broker
@@ -33,8 +31,6 @@ def connection(broker: "Broker") -> "Connection":
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
-    from tests.integration.kafka.topics import DIM
+    from tests.integration.kafka.topics import new_index
 
-    path = tmp_path / "items.lsh"
-    streamlsh.create(path, dim=DIM, family="hyperplane", bits=4, tables=2)
-    return path
+    return new_index(tmp_path / "items.lsh")

@@ -97,6 +97,20 @@ def test_records_removed_before_they_were_read_stop_the_consumer_until_the_gap_i
     assert ids(index) == ["a", "b"]
 
 
+def test_an_accepted_gap_with_nothing_behind_it_is_accepted_for_good(
+    connection: Connection, make_topic: TopicFactory, index: Path, admin: KafkaAdminClient
+) -> None:
+    topic = make_topic()
+    send(connection, topic, *items("a"))
+    catch_up(connection, topic, index)
+    send(connection, topic, *items("lost"))
+    admin.delete_records({TopicPartition(topic, 0): 2})
+    assert catch_up(connection, topic, index, accept_gap=True) == 0
+    assert catch_up(connection, topic, index) == 0
+    with streamlsh.open(index) as reader:
+        assert reader.positions[topic, 0].offset == 2
+
+
 def test_records_removed_under_a_reader_are_an_error_and_not_skipped(
     connection: Connection, make_topic: TopicFactory, admin: KafkaAdminClient
 ) -> None:
@@ -225,7 +239,9 @@ def test_sigterm_finishes_the_batch_in_hand_and_exits_with_zero(
     where = ["--topic", topic, "--bootstrap-servers", broker.bootstrap_servers]
     with ConsumerProcess(str(index), *where, "--batch-records", "100") as consumer:
         consumer.wait_for("commit" if busy else "started")
+        asked = time.monotonic()
         assert consumer.terminate() == 0, consumer.lines
+        assert time.monotonic() - asked < 5.0
         [stopped] = consumer.events("stopped")
     with streamlsh.open(index) as reader:
         assert len(reader) == stopped["records"]
@@ -243,12 +259,21 @@ def test_a_client_that_delivers_nothing_although_there_is_something_is_replaced(
 ) -> None:
     topic = make_topic()
     send(connection, topic, *items("a"))
-    monkeypatch.setattr("streamlsh_kafka.kafka_source.STALL_SECONDS", 0.0)
-    with closing(KafkaSource(connection, topic)) as source:
+    with closing(KafkaSource(connection, topic, stall_seconds=0.2)) as source:
         source.start({})
         # Clients have stalled like this for real; there is no way to make one do it on purpose.
         monkeypatch.setattr(source._consumer, "poll", lambda **_: {})
         wait_until(lambda: len(source.poll(0.1, 10)) == 1)
+        assert source.stalls >= 1
+
+
+def test_a_client_with_nothing_to_deliver_is_left_alone(
+    connection: Connection, make_topic: TopicFactory
+) -> None:
+    with closing(KafkaSource(connection, make_topic(), stall_seconds=0.0)) as source:
+        source.start({})
+        assert not any(source.poll(0.05, 10) for _ in range(3))
+        assert source.stalls == 0
 
 
 def test_a_topic_counts_as_deleted_only_when_it_stays_missing(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from kafka import KafkaProducer
@@ -23,6 +27,12 @@ from streamlsh_kafka import (
 from streamlsh_kafka.testing import ConsumerProcess
 
 DIM = 8
+
+
+def new_index(path: Path) -> Path:
+    """An empty index of that dimension."""
+    streamlsh.create(path, dim=DIM, family="hyperplane", bits=4, tables=2)
+    return path
 
 
 def item(name: str, value: float = 1.0) -> Upsert:
@@ -83,3 +93,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         time.sleep(0.02)
+
+
+def status(*arguments: str) -> dict[str, Any]:
+    """What ``streamlsh-kafka status`` says."""
+    command = [sys.executable, "-m", "streamlsh_kafka", "status", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said

@@ -145,3 +145,14 @@ def test_a_socket_is_read_in_large_pieces() -> None:
         wrapped = fetching.LargeReads(ours)
         assert len(wrapped.recv(4096)) > 4096
         assert wrapped.fileno() == ours.fileno()
+
+
+def test_a_header_whose_name_is_no_text_does_not_stop_the_topic() -> None:
+    data = build([(0, b"k", b"v", [("zzzz", b"x")]), (0, b"l", b"w", [])])
+    odd = data.replace(b"zzzz", b"\xff\xfezz")
+    assert odd != data
+    told, _, _ = read(fetching.PartitionRecords, odd, check_crcs=False)
+    assert [(r[4], r[5], r[6]) for r in told] == [
+        (b"k", b"v", [("\ufffd\ufffdzz", b"x")]),
+        (b"l", b"w", []),
+    ]

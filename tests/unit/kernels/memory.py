@@ -21,7 +21,7 @@ from streamlsh.buckets.layout import (
 from streamlsh.kernels import where as places
 from streamlsh.kernels.encode import nibble_rows, normalize_rows
 from streamlsh.kernels.scan import LIVE_SHIFT
-from streamlsh.storage.names import NameLayout, Names
+from streamlsh.storage.names import pack_names
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT, RowLayout, Rows
 from streamlsh.storage.schema import PAD
 
@@ -163,23 +163,25 @@ class Store:
         nibble_rows(unit, self.codes, self.step)
         self.ids = random_ids(count, rng)
         rows = Rows(vectors, self.codes, self.step, self.inverse)
-        names, naming = Names(self.ids), NameLayout(block_shift)
         room = self.layout.rows_per_block
         blocks = count >> block_shift
 
         def parts(first: int, step: int) -> Iterator[tuple[int, int]]:
             for start in range(first, count, step):
                 stop = min(start + step, count)
-                yield (
-                    self.memory.keep_value(self.layout.pack(rows.part(start, stop), step)),
-                    self.memory.keep_value(naming.pack(names.part(start, stop), step)),
-                )
+                at = np.arange(stop - start, dtype=np.uint32)
+                value = self.layout.pack([None], step, at, rows.part(start, stop))
+                ids = self.ids[start:stop] + [b""] * (step - (stop - start))
+                yield self.memory.keep_value(value), self.memory.keep_value(pack_names(ids))
 
         full = [
             (0, 0) if number in emptied else pair
             for number, pair in zip(range(blocks), parts(0, room), strict=False)
         ]
         strips = list(parts(blocks * room, STRIP_ROWS))
+        # The open block's strips that were never given out have no address, nor has it itself.
+        strips += [(0, 0)] * ((room >> STRIP_SHIFT) - len(strips))
+        full.append((0, 0))
         block_table = np.array(full, np.int64).reshape(-1, 2)
         strip_table = np.array(strips, np.int64).reshape(-1, 2)
         self.live = np.asarray(rng.random(count) < 0.8)
@@ -189,11 +191,10 @@ class Store:
         self.rows = {
             "blocks": self.memory.keep(block_table[:, 0].copy()),
             "names": self.memory.keep(block_table[:, 1].copy()),
-            "block_count": blocks,
+            "block_count": blocks + 1,
             "strips": self.memory.keep(strip_table[:, 0].copy()),
             "name_strips": self.memory.keep(strip_table[:, 1].copy()),
-            "strip_count": len(strips),
-            "first_strip": blocks * room >> STRIP_SHIFT,
+            "open_block": blocks,
             "block_shift": block_shift,
             "strip_shift": STRIP_SHIFT,
             "code_width": self.layout.code_width,

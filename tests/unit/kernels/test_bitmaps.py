@@ -10,11 +10,9 @@ from streamlsh.kernels.bitmaps import (
     FEW,
     PAGE_WORDS,
     change_containers,
-    keep_live,
     unite_containers,
 )
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS
-from tests.unit.kernels.memory import Memory
 from tests.unit.kernels.twins import container_of, slots_of_container
 
 U16 = NDArray[np.uint16]
@@ -92,20 +90,6 @@ def test_containers_are_united_with_what_their_bitmap_holds() -> None:
     for row, slots in enumerate(before):
         wanted = slots.union(*(part for part, at in zip(held, rows, strict=True) if at == row))
         assert bitmaps[row].tobytes() == bitmap_of(wanted).tobytes()
-
-
-def test_only_live_slots_are_kept() -> None:
-    rng = np.random.default_rng(0)
-    live = rng.random(4 * LIVE_PAGE_SLOTS) < 0.5
-    memory = Memory()
-    addresses = memory.live_pages(live, absent={1})
-    pages = np.array([0, 3])
-    held = [random_set(rng, 6_000), EVERYTHING]
-    bitmaps = np.stack([bitmap_of(slots) for slots in held])
-    keep_live(addresses, pages, bitmaps)
-    for page, slots, found in zip(pages.tolist(), held, bitmaps, strict=True):
-        on = set(np.flatnonzero(live[page * LIVE_PAGE_SLOTS :][:LIVE_PAGE_SLOTS]).tolist())
-        assert found.tobytes() == bitmap_of(slots & on).tobytes()
 
 
 def bitmap_of(slots: set[int]) -> U16:

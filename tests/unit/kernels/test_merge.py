@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import BLOCK, LANES, Entries, unpack_entries
-from streamlsh.kernels.merge import merge_segments
+from streamlsh.kernels.merge import ENTRIES, merge_segments, start_place
 from tests.unit.kernels.memory import Memory, random_entries
 
 BUCKETS = 50
@@ -19,25 +19,45 @@ PER_CHUNK = LANES * BLOCKS_PER_CHUNK
 GUARD = 0xAB
 
 
-def merged(parts: list[Entries], live: NDArray[np.bool_]) -> tuple[list[int], list[int], Entries]:
-    """The occupied buckets, their starts and the entries that ``merge_segments`` writes."""
+def merged(
+    parts: list[Entries], live: NDArray[np.bool_], rng: np.random.Generator | None = None
+) -> tuple[list[int], list[int], Entries]:
+    """The occupied buckets, their starts and the entries that ``merge_segments`` writes.
+
+    With a generator in many calls, each with random room and reading.
+    """
     memory = Memory()
     sources, chunks = memory.segments(parts, BLOCKS_PER_CHUNK)
     total = sum(map(len, parts))
-    codes = np.full(int(sources[:, 0].sum()), 0xFFFF, np.uint32)
-    starts = np.full(len(codes) + 1, 0xFFFF, np.uint32)
     used = -(-total // PER_CHUNK)
     out = np.zeros((used + 1, BLOCKS_PER_CHUNK), BLOCK)
     guard = out[used].view(np.uint8)
     guard[:] = GUARD
     targets = out.ctypes.data + out.strides[0] * np.arange(used)
-    buckets, entries = merge_segments(
-        sources, chunks, PER_CHUNK, memory.live_pages(live), codes, starts, targets
-    )
+    pages = memory.live_pages(live)
+    at, place = np.zeros(len(parts), np.int64), start_place()
+    found: list[int] = []
+    bounds: list[int] = []
+    while True:
+        room, most = rng.integers(1, 60, 2).tolist() if rng else (total, total)
+        before = int(place[ENTRIES])
+        codes = np.full(min(room, int(sources[:, 0].sum())), 0xFFFF, np.uint32)
+        starts = np.full(len(codes), 0xFFFF, np.uint32)
+        buckets, entries, read = merge_segments(
+            sources, chunks, PER_CHUNK, pages, at, place, room, most, codes, starts,
+            targets[before // PER_CHUNK :],
+        )  # fmt: skip
+        assert entries <= min(room, read)
+        assert read <= most
+        assert place[ENTRIES] == before + entries
+        found += codes[:buckets].tolist()
+        bounds += starts[:buckets].tolist()
+        if (at == sources[:, 0]).all():
+            break
+        assert rng is not None, "with room for all, one call merges all"
+        assert entries == room or read == most, "a call does not stop before it must"
     assert (guard == GUARD).all()
-    found = codes[:buckets].tolist()
-    bounds = starts[: buckets + 1].tolist()
-    assert bounds[-1] == entries
+    bounds.append(int(place[ENTRIES]))
     numbers = np.repeat(np.array(found, np.uint32), np.diff(bounds))
     return found, bounds, unpack_entries(out[:used].reshape(-1), numbers)
 
@@ -51,12 +71,13 @@ def sorted_live(parts: list[Entries], live: NDArray[np.bool_]) -> Entries:
 
 
 def check(parts: list[Entries], live: NDArray[np.bool_]) -> None:
-    codes, bounds, found = merged(parts, live)
     expected = sorted_live(parts, live)
     distinct, first = np.unique(expected.buckets, return_index=True)
-    assert codes == distinct.tolist()
-    assert bounds == [*first.tolist(), len(expected)]
-    assert same(found, expected)
+    for rng in (None, np.random.default_rng(0), np.random.default_rng(1)):
+        codes, bounds, found = merged(parts, live, rng)
+        assert codes == distinct.tolist()
+        assert bounds == [*first.tolist(), len(expected)]
+        assert same(found, expected)
 
 
 def same(one: Entries, other: Entries) -> bool:
@@ -111,10 +132,13 @@ def test_a_bucket_whose_entries_are_all_dead_is_left_out() -> None:
 def test_nothing_merged_is_nothing() -> None:
     live = np.ones(SLOTS, np.bool_)
     sources, chunks = np.zeros((0, 4), np.int64), np.zeros(0, np.int64)
-    codes, starts = np.zeros(0, np.uint32), np.full(1, 9, np.uint32)
+    codes = starts = np.zeros(0, np.uint32)
     pages = Memory().live_pages(live)
-    assert merge_segments(sources, chunks, PER_CHUNK, pages, codes, starts, chunks) == (0, 0)
-    assert starts.tolist() == [0]
+    place = start_place()
+    assert merge_segments(
+        sources, chunks, PER_CHUNK, pages, chunks, place, 9, 9, codes, starts, chunks
+    ) == (0, 0, 0)
+    assert place.tolist() == start_place().tolist()
     codes_found, bounds, found = merged(parts_of([20, 9]), ~live)
     assert (codes_found, bounds, len(found)) == ([], [0], 0)
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import streamlsh
@@ -49,13 +50,16 @@ def test_a_map_never_shrinks(path: Path) -> None:
 def test_when_all_slot_numbers_are_given_out_nothing_of_the_batch_is_written(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlsh.commit.MAX_SLOTS", 5)
     with streamlsh.writer(path) as writer, streamlsh.open(path) as reader:
-        writer.upsert(list("def"), SAMPLE[3:6])
-        with pytest.raises(SlotsExhaustedError, match="export, create, load"):
+        room = reader.info()["rows"]["per_block"]
+        monkeypatch.setattr("streamlsh.storage.giving.MAX_SLOTS", room)
+        names = [f"new {number}" for number in range(room - 2)]
+        vectors = np.random.default_rng(0).standard_normal((room - 2, SAMPLE.shape[1]))
+        writer.upsert(names, vectors)
+        with pytest.raises(SlotsExhaustedError, match="several indexes"):
             writer.commit()
-        assert (len(reader), reader.commit, writer.staged) == (3, 1, 3)
+        assert (len(reader), reader.commit, writer.staged) == (3, 1, room - 2)
         writer.discard()
-        writer.upsert(list("de"), SAMPLE[3:5])
-        assert writer.commit().inserted == 2
+        writer.upsert(names[1:], vectors[1:])
+        assert writer.commit().inserted == room - 3
         reader.verify()

@@ -134,7 +134,9 @@ def test_any_of_the_rows_that_tie_counts_as_found(metric: str) -> None:
         np.repeat(clustered(20), 30, axis=0), items=ITEMS, recall=RECALL, metric=metric
     )
     assert report.scan is not None
-    assert report.scan.way.measured == 1.0
+    # Each row is there thirty times: were only the same ten right, a third would be found. Sums in
+    # another order may tell two of such rows apart, so the last digit is left open.
+    assert report.scan.way.measured >= 0.95
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "inner_product"])

@@ -1,0 +1,173 @@
+"""The topic is not any more what the index was built from: the consumer stops and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import NewTopic
+
+import streamlsh
+from streamlsh_kafka import Connection
+from streamlsh_kafka.testing import Broker, ConsumerProcess, JarBroker
+from streamlsh_kafka.testing.fixtures import TopicFactory
+from tests.integration.kafka.topics import (
+    catch_up,
+    ids,
+    items,
+    last_line,
+    new_index,
+    send,
+    wait_until,
+)
+
+pytestmark = pytest.mark.broker
+
+
+def started(broker: Broker, topic: str, index: Path) -> ConsumerProcess:
+    return ConsumerProcess(
+        str(index), "--topic", topic, "--bootstrap-servers", broker.bootstrap_servers
+    )
+
+
+def offset(index: Path) -> int:
+    with streamlsh.open(index) as reader:
+        [position] = reader.positions.values()
+        return position.offset
+
+
+def fall_below_the_start(admin: KafkaAdminClient, connection: Connection, topic: str) -> None:
+    send(connection, topic, *items("b"))
+    send(connection, topic, *items("lost", "c"))
+    admin.delete_records({TopicPartition(topic, 0): 3})
+
+
+def delete(admin: KafkaAdminClient, _: Connection, topic: str) -> None:
+    admin.delete_topics([topic])
+    wait_until(lambda: bool(admin.describe_topics([topic])[0]["error_code"]))
+
+
+def create_anew(admin: KafkaAdminClient, connection: Connection, topic: str) -> None:
+    delete(admin, connection, topic)
+
+    def created() -> bool:
+        admin.create_topics([NewTopic(topic, 1, 1)], raise_errors=False)
+        return not admin.describe_topics([topic])[0]["error_code"]
+
+    wait_until(created)
+    admin.wait_for_topics([topic])
+    send(connection, topic, *items("other", "last"))
+
+
+Loss = Callable[[KafkaAdminClient, Connection, str], None]
+LOSSES = pytest.mark.parametrize(
+    ("lose", "said"),
+    [
+        (fall_below_the_start, ["offsets were removed", "Build a new index", "--accept-gap"]),
+        (delete, ["cannot be read (UnknownTopicOrPartitionError)", "create it"]),
+        (create_anew, ["was deleted and created again", "Build a new index"]),
+    ],
+)
+
+
+@LOSSES
+def test_a_start_on_a_topic_that_lost_what_the_index_needs_ends_with_the_choices(
+    broker: Broker,
+    connection: Connection,
+    make_topic: TopicFactory,
+    index: Path,
+    admin: KafkaAdminClient,
+    lose: Loss,
+    said: list[str],
+) -> None:
+    topic = make_topic()
+    send(connection, topic, *items("a"))
+    catch_up(connection, topic, index)
+    lose(admin, connection, topic)
+    for _ in range(2):  # trying again changes nothing
+        with started(broker, topic, index) as consumer:
+            line = last_line(consumer)
+        assert all(part in line for part in [topic, *said]), line
+        assert (ids(index), offset(index)) == (["a"], 1)
+
+
+@LOSSES
+def test_a_consumer_whose_topic_is_lost_while_it_runs_ends_with_the_choices(
+    broker: Broker,
+    connection: Connection,
+    make_topic: TopicFactory,
+    index: Path,
+    admin: KafkaAdminClient,
+    lose: Loss,
+    said: list[str],
+) -> None:
+    topic = make_topic()
+    send(connection, topic, *items("a"))
+    with started(broker, topic, index) as consumer:
+        consumer.wait_for("commit")
+        # Running, it would read faster than records can be removed.
+        consumer.pause()
+        lose(admin, connection, topic)
+        consumer.resume()
+        line = last_line(consumer)
+    assert all(part in line for part in [topic, *said]), line
+    # The answer to a fetch that was under way may still have come from before the loss.
+    assert ids(index) in (["a"], ["a", "b"])
+
+
+def cut_the_log(broker: JarBroker, topic: str, records: int) -> None:
+    """Take the last records of a topic's only partition from the disk of a broker that is down."""
+    folder = broker.directory / "log" / f"{topic}-0"
+    [log] = folder.glob("*.log")
+    data = log.read_bytes()
+    starts = []
+    at = 0
+    while at < len(data):  # a batch: base offset (8), length of what follows (4), and that
+        starts.append(at)
+        at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+    log.write_bytes(data[: starts[-records]])
+    for other in folder.iterdir():
+        if other.suffix in {".index", ".timeindex", ".snapshot"}:
+            other.unlink()
+
+
+@pytest.mark.slow
+def test_a_topic_that_lost_its_end_stops_the_consumer_with_the_choices(
+    own_broker: JarBroker, tmp_path: Path
+) -> None:
+    """One consumer runs meanwhile, one starts later, one sleeps until others fill the gap."""
+    connection = Connection(own_broker.bootstrap_servers)
+    names = ["running", "restarted", "refilled"]
+    with closing(KafkaAdminClient(bootstrap_servers=own_broker.bootstrap_servers)) as admin:
+        admin.create_topics([NewTopic(topic, 1, 1) for topic in names])
+        admin.wait_for_topics(names)
+    for topic in names:
+        for name in ("a", "b", "c"):
+            send(connection, topic, *items(name))
+    indexes = {topic: new_index(tmp_path / topic) for topic in names}
+    with ExitStack() as stack:
+        consumers = {
+            topic: stack.enter_context(started(own_broker, topic, indexes[topic]))
+            for topic in names
+        }
+        for topic in names:
+            wait_until(lambda topic=topic: ids(indexes[topic]) == ["a", "b", "c"])  # type: ignore[misc]
+        assert consumers["restarted"].terminate() == 0
+        consumers["refilled"].pause()
+        own_broker.kill()
+        for topic in names:
+            cut_the_log(own_broker, topic, 2)
+        own_broker.start()
+        send(connection, "refilled", *items("v", "w", "x", "y", "z"))
+        consumers["refilled"].resume()
+        consumers["restarted"] = stack.enter_context(
+            started(own_broker, "restarted", indexes["restarted"])
+        )
+        for topic in names:
+            line = last_line(consumers[topic])
+            for part in (f"{topic}[0] ends at offset 1", "read up to 3", "Build a new index"):
+                assert part in line
+            assert (ids(indexes[topic]), offset(indexes[topic])) == (["a", "b", "c"], 3)

@@ -1,0 +1,1 @@
+"""A deterministic simulation of the consumer; ``python -m tests.simulation --help`` explains it."""

@@ -1,0 +1,291 @@
+"""The client library's side: what the consumer calls of kafka-python, on the simulated broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any, Protocol
+
+import kafka.errors
+from kafka import TopicPartition
+
+from streamlsh_kafka.source import RawRecord
+from tests.simulation.broker import (
+    DEAD_TOPIC,
+    TOMBSTONES_KEPT,
+    TOPIC,
+    Broker,
+    Entry,
+    Partition,
+    Topic,
+)
+from tests.simulation.clock import Clock
+from tests.simulation.ledger import BrokenPromiseError
+
+IDLE_SECONDS = 0.3
+"""What a poll takes that brings nothing."""
+STALLED_SECONDS = 9.0
+"""The same of a client that will never bring anything again."""
+ASK_SECONDS = 5.0
+
+
+class Process(Protocol):
+    """The consumer process that a client belongs to."""
+
+    @property
+    def broker(self) -> Broker:
+        """What it talks to."""
+
+    @property
+    def clock(self) -> Clock:
+        """Its time."""
+
+    @property
+    def random(self) -> Random:
+        """For what the network decides."""
+
+    def step(self, seam: str) -> None:
+        """The consumer calls out; here it may die."""
+
+    def fetched(self, entries: Sequence[Entry]) -> None:
+        """Records have reached the client."""
+
+    def sought(self, partition: int, offset: int) -> None:
+        """The client goes to another place."""
+
+    def told(self, identity: str) -> None:
+        """The consumer was told the topic's identity."""
+
+    def began(self, starts: Mapping[int, int]) -> None:
+        """The consumer was told where partitions begin."""
+
+    def answered(self, identity: str | None) -> None:
+        """A poll was answered by the topic of this identity, or not at all."""
+
+    def unanswered(self) -> None:
+        """The consumer asked, and got no answer."""
+
+    def poll_fails(self) -> bool:
+        """Whether this poll ends in an error of the client."""
+
+    def origin(self, partition: int, offset: int) -> Entry | None:
+        """The record at an offset, if this process has fetched and not yet committed it."""
+
+
+class Admin:
+    """`KafkaAdminClient`."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
+        """Identity and partitions of the topic; error code 3 if there is none."""
+        self._process.step("describe")
+        broker = self._process.broker
+        if broker.away:
+            self._process.unanswered()
+            self._process.clock.advance(ASK_SECONDS)
+            raise kafka.errors.KafkaTimeoutError("nobody answers")
+        topic = broker.topic if topics == [TOPIC] else None
+        if topic is None:
+            return [{"error_code": 3, "topic_id": None, "partitions": []}]
+        self._process.told(topic.identity)
+        numbers = [{"partition_index": p.number} for p in topic.partitions]
+        return [{"error_code": 0, "topic_id": topic.identity, "partitions": numbers}]
+
+    def describe_configs(self, resources: list[Any], config_filter: str) -> dict[str, Any]:
+        """The topic's settings."""
+        self._process.step("describe")
+        if self._process.broker.away:
+            self._process.unanswered()
+            self._process.clock.advance(ASK_SECONDS)
+            raise kafka.errors.KafkaTimeoutError("nobody answers")
+        retention = {"value": str(int(TOMBSTONES_KEPT * 1000))}
+        return {
+            "topic": {
+                TOPIC: {
+                    "cleanup.policy": {"value": "compact,delete"},
+                    "delete.retention.ms": retention,
+                }
+            }
+        }
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Consumer:
+    """`KafkaConsumer` with partitions assigned by hand."""
+
+    def __init__(self, process: Process, settings: Mapping[str, Any]) -> None:
+        assert settings["auto_offset_reset"] == "none"
+        self._process = process
+        self._aborted_too = settings["isolation_level"] != "read_committed"
+        self._most = settings["max_poll_records"]
+        self._generation = process.broker.generation
+        self._positions: dict[int, int] = {}
+        self._assigned: list[int] = []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """Read these partitions and no others."""
+        self._assigned = [tp.partition for tp in partitions]
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Go to an offset; what was fetched already is forgotten."""
+        self._positions[tp.partition] = offset
+        self._process.sought(tp.partition, offset)
+
+    def position(self, tp: TopicPartition) -> int | None:
+        """The next offset to fetch."""
+        return self._positions.get(tp.partition)
+
+    def beginning_offsets(
+        self, partitions: list[TopicPartition], timeout_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Where partitions begin."""
+        starts = self._ask(partitions, lambda partition: partition.start)
+        self._process.began({tp.partition: start for tp, start in starts.items()})
+        return starts
+
+    def end_offsets(
+        self, partitions: list[TopicPartition], timeout_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Where the committed records of partitions end."""
+        return self._ask(partitions, lambda partition: partition.stable)
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[RawRecord]]:
+        """Some of what there is, of some of the partitions."""
+        process = self._process
+        process.step("poll")
+        if process.poll_fails():
+            raise kafka.errors.CorruptRecordError("a wrong checksum")
+        broker, random = process.broker, process.random
+        stalled = self._generation != broker.generation
+        polled: dict[TopicPartition, list[RawRecord]] = {}
+        topic = None if broker.away or stalled else broker.topic
+        process.answered(None if topic is None else topic.identity)
+        if topic is not None:
+            numbers = [number for number in self._assigned if number in self._positions]
+            random.shuffle(numbers)
+            for number in numbers:
+                if random.random() < 0.85:
+                    records = self._fetch(topic, number)
+                    if records:
+                        polled[TopicPartition(TOPIC, number)] = records
+        if not polled:
+            process.clock.advance(STALLED_SECONDS if stalled else IDLE_SECONDS)
+        return polled
+
+    def close(self, *, autocommit: bool, timeout_ms: int) -> None:
+        """Nothing is held."""
+        assert not autocommit
+
+    def _fetch(self, topic: Topic, number: int) -> list[RawRecord]:
+        if number >= len(topic.partitions):
+            return []
+        partition, at = topic.partitions[number], self._positions[number]
+        if not partition.start <= at <= partition.end:
+            raise kafka.errors.OffsetOutOfRangeError({TopicPartition(TOPIC, number): at})
+        random = self._process.random
+        there = list(partition.readable(at, aborted=self._aborted_too))
+        count = min(len(there), self._most, random.choice([1, 2, 3, 5, 8, 40]))
+        if count < len(there):
+            # What a batch's end covers is passed with it, or only with the next one.
+            further = random.random() < 0.5
+            after = there[count].offset if further else there[count - 1].offset + 1
+        else:
+            last = there[-1].offset + 1 if there else at
+            after = max(last, partition.stable) if random.random() < 0.7 else last
+        self._positions[number] = max(at, after)
+        self._process.fetched(there[:count])
+        return [
+            RawRecord(TOPIC, number, e.offset, e.timestamp, e.key, e.value, e.headers)
+            for e in there[:count]
+        ]
+
+    def _ask(
+        self, partitions: list[TopicPartition], what: Callable[[Partition], int]
+    ) -> dict[TopicPartition, int]:
+        self._process.step("offsets")
+        broker = self._process.broker
+        topic = broker.topic
+        if broker.away or topic is None:
+            self._process.unanswered()
+            self._process.clock.advance(ASK_SECONDS)
+            raise kafka.errors.KafkaTimeoutError("nobody answers")
+        known = len(topic.partitions)
+        if any(tp.partition >= known for tp in partitions):
+            self._process.unanswered()
+            self._process.clock.advance(ASK_SECONDS)
+            raise kafka.errors.KafkaTimeoutError("unknown partition")
+        return {tp: what(topic.partitions[tp.partition]) for tp in partitions}
+
+
+class Acknowledgement:
+    """What ``Producer.send`` returns; known once the producer was flushed."""
+
+    def __init__(self) -> None:
+        self.entry: Entry | None = None
+        self.known = False
+
+    def get(self, timeout: float) -> None:
+        """Raise unless the record was acknowledged."""
+        if not self.known:
+            raise kafka.errors.KafkaTimeoutError("not acknowledged")
+
+
+class Producer:
+    """`KafkaProducer`, for dead letters."""
+
+    def __init__(self, process: Process, settings: Mapping[str, Any]) -> None:
+        assert settings["acks"] == "all"
+        self._process = process
+        self._waiting: list[tuple[Acknowledgement, Entry]] = []
+
+    def send(
+        self, topic: str, *, key: bytes | None, value: bytes | None,
+        headers: list[tuple[str, bytes]],
+    ) -> Acknowledgement:  # fmt: skip
+        """Take a letter; nothing is sent before the flush."""
+        self._process.step("send letter")
+        said = {name: text.decode(errors="replace") for name, text in headers}
+        partition, offset = int(said["streamlsh-partition"]), int(said["streamlsh-offset"])
+        entry = self._process.origin(partition, offset)
+        told = (topic, key, value, said["streamlsh-reason"])
+        if entry is None:
+            raise BrokenPromiseError(
+                "letter about nothing", f"{partition}:{offset} was not fetched"
+            )
+        if told != (DEAD_TOPIC, entry.key, _sendable(entry), entry.reason):
+            raise BrokenPromiseError("wrong letter", f"{told} says something else than {entry}")
+        acknowledgement = Acknowledgement()
+        self._waiting.append((acknowledgement, entry))
+        return acknowledgement
+
+    def flush(self, timeout: float) -> None:
+        """Send what waits. A crash in the middle leaves some sent, and none known to be."""
+        waiting, self._waiting = self._waiting, []
+        broker = self._process.broker
+        refused = broker.away or broker.refuses_letters
+        if not refused or broker.keeps_refused:
+            for _, entry in waiting:
+                entry.letters += 1
+                if entry.letters > entry.served:
+                    raise BrokenPromiseError(
+                        "too many letters", f"{entry}: {entry.letters}, read {entry.served} times"
+                    )
+        self._process.step("flush letters")
+        if refused:
+            self._process.unanswered()
+            self._process.clock.advance(timeout)
+            raise kafka.errors.KafkaTimeoutError("dead letters are not acknowledged")
+        for acknowledgement, entry in waiting:
+            acknowledgement.known = True
+            entry.acknowledged += 1
+
+    def close(self, timeout: float) -> None:
+        """Nothing is held."""
+
+
+def _sendable(entry: Entry) -> bytes | None:
+    return b"" if entry.key is None and entry.value is None else entry.value
