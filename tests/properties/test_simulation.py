@@ -70,11 +70,16 @@ class Broken:
     def positions_before_updates(patch: pytest.MonkeyPatch) -> None:
         commit = streamlsh.Writer.commit
 
-        def in_two(self: streamlsh.Writer, positions: Iterable[Position] = ()) -> CommitResult:
+        def in_two(
+            self: streamlsh.Writer,
+            positions: Iterable[Position] = (),
+            *,
+            caught_up: float | None = None,
+        ) -> CommitResult:
             parts, self._parts = self._parts, []
             commit(self, positions)
             self._parts = parts
-            return commit(self)
+            return commit(self, caught_up=caught_up)
 
         patch.setattr(streamlsh.Writer, "commit", in_two)
 
