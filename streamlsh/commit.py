@@ -125,15 +125,26 @@ def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
             return CommitResult(step.state.commit, **resolution.counts)
 
 
+def check_epoch(index: Index, state: State, epoch: int) -> None:
+    """Raise ``FencedError`` unless a writer of an epoch is still the one that may write.
+
+    Args:
+        index: the open index.
+        state: as it is stored now.
+        epoch: the writer's.
+    """
+    if state.epoch != epoch:
+        raise FencedError(
+            f"another writer took {index.environment.path} over", expected=f"epoch {epoch}",
+            received=f"epoch {state.epoch}",
+        )  # fmt: skip
+
+
 def _check_fence(
     snapshot: lmdb.Transaction, index: Index, state: State, epoch: int, batch: Batch
 ) -> None:
+    check_epoch(index, state, epoch)
     path = index.environment.path
-    if state.epoch != epoch:
-        raise FencedError(
-            f"another writer took {path} over", expected=f"epoch {epoch}",
-            received=f"epoch {state.epoch}",
-        )  # fmt: skip
     if batch.moves:
         stored = read_positions(snapshot, index.environment)
         for key in batch.moves:

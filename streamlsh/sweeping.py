@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamlsh.errors import FencedError
+from streamlsh.commit import check_epoch
 from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader
@@ -32,11 +32,7 @@ def begin_sweep(index: Index, epoch: int) -> None:
     meta = environment.database("meta")
     with environment.write() as transaction, environment.read() as snapshot:
         state = read_state(snapshot, meta)
-        if state.epoch != epoch:
-            raise FencedError(
-                f"another writer took {environment.path} over", expected=f"epoch {epoch}",
-                received=f"epoch {state.epoch}",
-            )  # fmt: skip
+        check_epoch(index, state, epoch)
         seen = Bitmap(snapshot, environment.database("seen"))
         seen.clear(state.slot_end)
         seen.write(transaction)

@@ -204,7 +204,7 @@ def store_rows(
                 rows.part(start, stop), names[start:stop],
             )  # fmt: skip
             for strip in range(block << shift >> STRIP_SHIFT, (block + 1) << shift >> STRIP_SHIFT):
-                for database in ("strips", "name_strips"):
+                for database in (ROWS[1], NAMES[1]):
                     transaction.delete(number_key(strip), db=environment.database(database))
             continue
         strips = inside >> STRIP_SHIFT
