@@ -11,15 +11,15 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.merging import Purge
-from streamlsh.buckets.tail import add_entries
+from streamlsh.buckets.merging import Purge, allowance
+from streamlsh.buckets.tail import add_entries, reclaim
 from streamlsh.content import Sums, add, item_record, subtract, sum_content
 from streamlsh.errors import FencedError
 from streamlsh.preparing import Prepared
 from streamlsh.staging import STORED, ItemChange, StagedUpdate, StoredItem, resolve
 from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.changes import write_changes
-from streamlsh.storage.giving import give_slots
+from streamlsh.storage.giving import give_slots, roomy_slots
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader, store_rows
 from streamlsh.storage.positions import read_positions, write_positions
@@ -45,6 +45,10 @@ EXPIRED_RECORDS = 2
 PURGE_SHARE = 1 / 12
 """Dying slots for each live one above which a purge begins: all segments are merged, a bounded
 part in each commit, and what they leave behind can be given out again."""
+SHORT_SHARE = 1 / 36
+"""The same where slots are short, so that the file would grow."""
+WAITING = 65_536
+"""Entries that a transaction writes of a purge which the commit waits for, 2.6 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
     1. Decide, update by update, what counts, and so what becomes of each id.
     2. Store the new vectors, hashed already, at free slots. Only a large commit that refills many
        blocks takes several LMDB transactions for that; nobody sees what stands at a free slot.
+       If too few are free and a purge is due or under way, the commit first does its share of
+       that, rather than to make the file grow.
     3. In the last transaction: turn the live bits of the new slots on and those of replaced and
        deleted items off.
     4. Add the new entries to the tail, or make a segment of it; go on with merges.
@@ -110,16 +116,23 @@ def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
             change.version = NO_VERSION
     fresh = [key for key, c in changes.items() if c.present and c.row != STORED]
     new = batch.staged.take([changes[key].row for key in fresh])
+    dead = _dead_slots(changes, set(fresh))
+    room = allowance((len(fresh) + len(dead)) * index.family.assignments)
     slots = np.zeros(0, np.uint32)
     while True:
         with environment.write() as transaction, environment.read() as snapshot:
             step = _Step(index, transaction, snapshot)
             _check_fence(snapshot, index, step.state, epoch, batch)
+            if room > 0 and step.lacks_slots(len(fresh) - len(slots)):
+                room -= step.reclaim(min(room, WAITING), slots)
+                step.write()
+                continue
             slots = np.concatenate([slots, step.place(new, fresh, len(slots))])
             if len(slots) < len(fresh):
                 step.write()
                 continue
-            step.apply(changes, batch, new, dict(zip(fresh, slots.tolist(), strict=True)))
+            placed = dict(zip(fresh, slots.tolist(), strict=True))
+            step.apply(changes, batch, new, placed, dead, room)
             write_positions(transaction, environment, list(batch.moves.values()))
             step.write()
             return CommitResult(step.state.commit, **resolution.counts)
@@ -172,6 +185,16 @@ def _stored_items(
     return found
 
 
+def _dead_slots(changes: dict[bytes, ItemChange], fresh: set[bytes]) -> U32:
+    """The slots whose rows the changes take the place of, or delete."""
+    dead = [
+        change.stored.slot
+        for key, change in changes.items()
+        if change.stored.slot != NO_SLOT and not (change.present and key not in fresh)
+    ]
+    return np.array(dead, np.uint32)
+
+
 class _Step:
     """One LMDB transaction of a commit: reads the state before, writes the one after."""
 
@@ -193,6 +216,29 @@ class _Step:
         self._rows = RowReader(snapshot, environment, index.rows, self.state.open_block)
         self._tag_changes = TagChanges()
         self._blocks: list[int] = []
+
+    def lacks_slots(self, wanted: int) -> bool:
+        """Whether the file would grow for want of slots that a purge can free."""
+        if not wanted or not (self.state.purging or self._purge_is_due(SHORT_SHARE)):
+            return False
+        shift = self._index.rows.block_shift
+        return roomy_slots(self._free, self.state, shift) < wanted
+
+    def reclaim(self, room: int, given: U32) -> int:
+        """Go on with merges, or begin a purge if none is under way; entries that it came to.
+
+        Args:
+            room: entries to write.
+            given: slots that rows of this commit have got already.
+        """
+        index = self._index
+        done, used = reclaim(
+            self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes,
+            self.state, self._live.addresses(), room,
+        )  # fmt: skip
+        self._note_purge(done)
+        self._free.switch_off(given)
+        return used
 
     def place(self, new: Prepared, ids: list[bytes], done: int) -> U32:
         """Store rows at free slots, as many as this transaction should; the slots.
@@ -219,6 +265,8 @@ class _Step:
         batch: Batch,
         new: Prepared,
         slots: dict[bytes, int],
+        dead: U32,
+        room: int,
     ) -> None:
         """Write everything that the changes come to.
 
@@ -227,23 +275,17 @@ class _Step:
             batch: what the commit is to do.
             new: the new rows, stored already.
             slots: where, by id.
+            dead: slots of the rows that they replace or delete.
+            room: entries that may be written for merges under way.
         """
         state = self.state
         state.commit += 1
-        dead = np.array(
-            [
-                c.stored.slot
-                for key, c in changes.items()
-                if c.stored.slot != NO_SLOT and not (c.present and key not in slots)
-            ],
-            np.uint32,
-        )
         given = np.fromiter(slots.values(), np.uint32, len(slots))
         self._live.switch_off(dead)
         self._live.switch_on(given)
         state.live += sum(c.present - (c.stored.slot != NO_SLOT) for c in changes.values())
         self._count_content(changes, new, slots)
-        self._add_entries(new, given, dead)
+        self._add_entries(new, given, dead, room)
         self._write_markers(self._write_items(changes, slots))
         tags = self._index.environment.database("tags")
         self._tag_changes.write(self._transaction, self._snapshot, tags)
@@ -288,18 +330,26 @@ class _Step:
                 after.append((record, address))
         self.state.content = subtract(add(self.state.content, _sum(after, dim)), _sum(before, dim))
 
-    def _add_entries(self, new: Prepared, given: U32, dead: U32) -> None:
+    def _add_entries(self, new: Prepared, given: U32, dead: U32, room: int) -> None:
         """Add the new rows' bucket entries, go on with merges, and free what a purge has freed."""
         index, state = self._index, self.state
         self._dying.switch_on(dead)
         state.dying += len(dead)
-        capacity = index.rows.rows_per_block
         done = add_entries(
             self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes, state,
-            self._live.addresses(), new.encoded.entries(given),
-            len(dead) * index.family.assignments,
-            state.dying > max(PURGE_SHARE * state.live, capacity),
+            self._live.addresses(), new.encoded.entries(given), room,
+            self._purge_is_due(PURGE_SHARE),
         )  # fmt: skip
+        self._note_purge(done)
+
+    def _purge_is_due(self, share: float) -> bool:
+        """Whether so many slots are dying, as a share of the live ones, and they fill a block."""
+        state = self.state
+        return state.dying > max(share * state.live, self._index.rows.rows_per_block)
+
+    def _note_purge(self, done: Purge) -> None:
+        """Keep the bitmaps of what dies and what is free in step with a purge."""
+        state = self.state
         if Purge.BEGUN in done:
             self._dying.clear(state.slot_end)
             state.dying = 0

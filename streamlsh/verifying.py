@@ -9,7 +9,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import WORDS, Entries
+from streamlsh.buckets.layout import Entries
 from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
 from streamlsh.content import add, content_digest, item_record, no_content, sum_content
@@ -195,15 +195,8 @@ def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> 
         )  # fmt: skip
         parts.append(part)
     if not parts:
-        return _no_entries()
+        return Entries.none()
     return Entries.joined(parts)
-
-
-def _no_entries() -> Entries:
-    return Entries(
-        np.zeros(0, np.uint32), np.zeros((0, WORDS), np.uint64),
-        np.zeros(0, np.float16), np.zeros(0, np.float16), np.zeros(0, np.uint32),
-    )  # fmt: skip
 
 
 def _check_rows(

@@ -37,11 +37,15 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def shrink_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tails of 24 entries, segments that stay if twice as large, blocks of one strip, early tables.
 
-    So a few dozen updates meet what otherwise takes a hundred thousand.
+    Merges of more than 64 entries go on from commit to commit. So a few dozen updates meet what
+    otherwise takes a hundred thousand.
     """
     monkeypatch.setattr("streamlsh.buckets.segment.TAIL_ENTRIES", 24)
     monkeypatch.setattr("streamlsh.buckets.tail.TAIL_ENTRIES", 24)
     monkeypatch.setattr("streamlsh.buckets.segment.RATIO", 2)
+    monkeypatch.setattr("streamlsh.buckets.tail.AT_ONCE", 64)
+    monkeypatch.setattr("streamlsh.buckets.merging.LEAST", 16)
+    monkeypatch.setattr("streamlsh.buckets.merging.AMPLIFY", 8)
     monkeypatch.setattr("streamlsh.storage.rows._BLOCK_BYTES", 1)
     monkeypatch.setattr("streamlsh.writing.HASH_ASIDE", 4)
     for family in ("crosspolytope", "hyperplane", "pstable", "voronoi"):

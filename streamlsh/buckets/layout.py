@@ -61,6 +61,14 @@ class Entries:
         )  # fmt: skip
 
     @staticmethod
+    def none() -> Entries:
+        """A run without entries."""
+        return Entries(
+            np.zeros(0, np.uint32), np.zeros((0, WORDS), np.uint64), np.zeros(0, np.float16),
+            np.zeros(0, np.float16), np.zeros(0, np.uint32),
+        )  # fmt: skip
+
+    @staticmethod
     def joined(parts: list[Entries]) -> Entries:
         """Several runs of entries as one."""
         return Entries(

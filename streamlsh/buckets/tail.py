@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import GROUP_ENTRIES, Entries, pack_group, unpack_group
-from streamlsh.buckets.merging import AT_ONCE, Merge, Purge, allowance, free_segments, go_on
+from streamlsh.buckets.merging import AT_ONCE, Merge, Purge, free_segments, go_on
 from streamlsh.buckets.segment import (
     TAIL_ENTRIES,
     Segment,
@@ -47,7 +47,7 @@ def add_entries(
     state: State,
     live: NDArray[np.int64],
     entries: Entries,
-    died: int,
+    room: int,
     purge: bool,
 ) -> Purge:
     """Add a commit's entries to the tail, or make a segment of both; go on with merges.
@@ -64,7 +64,7 @@ def add_entries(
         state: the state that the commit will leave; its tail, segments and merges are updated.
         live: addresses of the live bitmap's pages as the commit leaves it.
         entries: the new entries, all of live slots.
-        died: how many entries the rows have that this commit let die.
+        room: entries that may be written for merges which earlier commits began.
         purge: whether to begin a purge. None is begun while any merge is under way: it was if the
             answer says so; else ask again with a later commit.
 
@@ -80,7 +80,38 @@ def add_entries(
         change.turn(entries)
     elif len(entries):
         change.append(entries)
-    return done | change.go_on(under_way, len(entries) + died)
+    return done | change.go_on(under_way, room)[0]
+
+
+def reclaim(
+    transaction: lmdb.Transaction,
+    snapshot: lmdb.Transaction,
+    environment: Environment,
+    chunk_bytes: int,
+    state: State,
+    live: NDArray[np.int64],
+    room: int,
+) -> tuple[Purge, int]:
+    """Go on with merges, or, if none is under way, begin a purge. Nothing is added.
+
+    Args:
+        transaction: a write transaction; what it leaves is the same content.
+        snapshot: a read transaction of the state before it.
+        environment: whose databases these are.
+        chunk_bytes: size of the large values.
+        state: the state that the transaction will leave; its tail, segments and merges are updated.
+        live: addresses of the live bitmap's pages.
+        room: entries that may be written.
+
+    Returns:
+        Whether a purge was begun, and whether one has finished; and how much of the room is used
+        up, at least one.
+    """
+    change = _Change(transaction, snapshot, environment, chunk_bytes, state, live)
+    if not state.merges:
+        return change.purge(Entries.none()), 1
+    done, used = change.go_on(list(state.merges), room)
+    return done, max(used, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +150,35 @@ class _Change:
         finished = self._merge(self.state.segments, self._take_tail(entries), purge=True)
         return Purge.BEGUN | Purge.FINISHED if finished else Purge.BEGUN
 
-    def go_on(self, merges: list[Merge], changed: int) -> Purge:
-        """Write on at merges that earlier commits began, the youngest first."""
+    def go_on(self, merges: list[Merge], room: int) -> tuple[Purge, int]:
+        """Write on at merges that were there before, the youngest first.
+
+        Args:
+            merges: all that the snapshot knows of.
+            room: entries to write; those of one chunk if that is more.
+
+        Returns:
+            Whether a purge has finished, and how much of the room is used up.
+        """
         state, done = self.state, Purge.NONE
         per_chunk = entries_per_chunk(self.chunk_bytes)
-        room = max(allowance(changed), per_chunk)
+        room = left = max(room, per_chunk)
         for merge in reversed(merges):
-            if room < per_chunk:
+            if left < per_chunk:
                 break
             first = [segment.number for segment in state.segments].index(merge.sources[0])
             end = first + len(merge.sources)
             used, merged = go_on(
                 self.transaction, self.snapshot, self.environment.database("segments"),
-                self.chunk_bytes, merge, state.segments[first:end], self.live, room,
+                self.chunk_bytes, merge, state.segments[first:end], self.live, left,
             )  # fmt: skip
-            room -= used
+            left -= used
             if merged is not None:
                 state.segments[first:end] = merged
                 state.merges.remove(merge)
                 if merge.purge:
                     done = Purge.FINISHED
-        return done
+        return done, room - left
 
     def _take_tail(self, entries: Entries) -> Entries:
         """The tail's entries, which are deleted there, and new ones."""

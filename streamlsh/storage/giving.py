@@ -17,13 +17,13 @@ from streamlsh.errors import SlotsExhaustedError
 from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.state import NO_BLOCK, State
 
-REFILL_SHARE = 0.25
+REFILL_SHARE = 1 / 8
 """Share of a block's slots that must be free for it to be refilled: a row that is stored so
-costs at most four rows of writing."""
-REFILLS = 32
-"""Blocks that one transaction refills at most, about 8 MiB. The pages that they had can be used
-again only by a later one, so a large commit that refilled all its blocks in one transaction would
-make the file grow by as much."""
+costs at most eight rows of writing. The blocks with the most free slots come first."""
+REFILLS = 16
+"""Blocks that one transaction refills at most, about 4 MiB. The pages that they had can be used
+again only by the next but one, so a large commit that refilled all its blocks in one transaction
+would make the file grow by as much."""
 
 U32 = NDArray[np.uint32]
 
@@ -48,8 +48,7 @@ def give_slots(free: Bitmap, state: State, block_shift: int, count: int) -> U32:
     if state.open_block != NO_BLOCK:
         wanted -= _take(free, state.open_block, capacity, wanted, given, state)
     if wanted:
-        blocks = np.arange(state.slot_end >> block_shift)
-        counts = free.counts(blocks, capacity)
+        counts = _counts(free, state, block_shift)
         roomy = np.flatnonzero(counts >= REFILL_SHARE * capacity)
         order = roomy[np.argsort(-counts[roomy], kind="stable")]
         for block in order[:REFILLS].tolist():
@@ -69,6 +68,24 @@ def give_slots(free: Bitmap, state: State, block_shift: int, count: int) -> U32:
         state.slot_end += capacity
         wanted -= _take(free, block, capacity, wanted, given, state)
     return np.concatenate(given)
+
+
+def roomy_slots(free: Bitmap, state: State, block_shift: int) -> int:
+    """How many slots can be given out before the index must grow.
+
+    Args:
+        free: the bitmap of free slots.
+        state: of the transaction.
+        block_shift: log2 of the slots of a block.
+    """
+    counts = _counts(free, state, block_shift)
+    is_open = np.arange(len(counts)) == state.open_block
+    return int(counts[is_open | (counts >= REFILL_SHARE * (1 << block_shift))].sum())
+
+
+def _counts(free: Bitmap, state: State, block_shift: int) -> NDArray[np.intp]:
+    """(blocks,) free slots of each block."""
+    return free.counts(np.arange(state.slot_end >> block_shift), 1 << block_shift)
 
 
 def _take(

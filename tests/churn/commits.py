@@ -26,15 +26,14 @@ A thousand updates a commit on a full index: 800 items replaced, 100 deleted, 10
 clock runs from staging updates that are hashed already (a writer hashes the next batch while one is
 committed) until the commit is durable. Python's garbage collector is off meanwhile, since the
 program's own lists would be what it walks. The kind of a commit is seen from outside: it merged if
-the list of segments changed by more than one that is new, wrote a segment if one is new, reclaimed
-if a slot block is gone. Beside it stands what the disk alone takes: appending as many bytes as a
-thousand vectors have to a plain file and making them durable, after every tenth commit."""
+a merge was under way before it or segments are gone after it, and wrote a segment if no more than
+one is new. Beside it stands what the disk alone takes: appending as many bytes as a thousand vectors have to a plain file and making them durable, after every tenth commit."""
 
 UPDATES = 1_000
 MOST_TIMES_MEDIAN = 5
 SYNC_EVERY = 10
 SEED = 6
-PLAIN, SEGMENT, MERGED, RECLAIMED = "plain", "wrote a segment", "merged", "reclaimed"
+PLAIN, SEGMENT, MERGED = "plain", "wrote a segment", "merged"
 
 
 @dataclass(slots=True)
@@ -107,9 +106,7 @@ def _run(catalogue: Catalogue, path: Path, commits: int, bars: Bars) -> Times:
 
 
 def _kind(before: Shape, after: Shape) -> str:
-    if before.blocks - after.blocks:
-        return RECLAIMED
-    if before.segments - after.segments:
+    if before.merges or before.segments - after.segments:
         return MERGED
     return SEGMENT if after.segments - before.segments else PLAIN
 
@@ -137,7 +134,7 @@ def _figures(times: Times, items: int) -> list[Figure]:
 
 def _table(times: Times) -> Table:
     of_kind = {"every commit": times.commits}
-    for kind in (PLAIN, SEGMENT, MERGED, RECLAIMED):
+    for kind in (PLAIN, SEGMENT, MERGED):
         of_kind[kind] = [
             ms for ms, one in zip(times.commits, times.kinds, strict=True) if one == kind
         ]

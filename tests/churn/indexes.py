@@ -40,13 +40,11 @@ class Shape:
 
     Attributes:
         segments: their numbers.
-        tail_entries: entries that are in none yet.
-        blocks: numbers of the slot blocks.
+        merges: numbers of those that merges under way make.
     """
 
     segments: frozenset[int]
-    tail_entries: int
-    blocks: frozenset[bytes]
+    merges: frozenset[int]
 
 
 def new_family(pool: F32, path: Path) -> None:
@@ -88,7 +86,7 @@ def shape_of(reader: streamlsh.Reader) -> Shape:
     environment = reader._index.environment
     with environment.read() as transaction:
         state = read_state(transaction, environment.database("meta"))
-        with transaction.cursor(environment.database("blocks")) as cursor:
-            blocks = frozenset(bytes(key) for key in cursor.iternext(values=False))
-    segments = frozenset(segment.number for segment in state.segments)
-    return Shape(segments, state.tail_entries, blocks)
+    return Shape(
+        frozenset(segment.number for segment in state.segments),
+        frozenset(merge.number for merge in state.merges),
+    )

@@ -47,7 +47,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 def shrink_parts() -> None:
     """What the fixture ``small_parts`` does, for a process of its own."""
     from streamlsh import planning
-    from streamlsh.buckets import segment, tail
+    from streamlsh.buckets import merging, segment, tail
     from streamlsh.families import hyperplane, voronoi
     from streamlsh.storage import rows
 
@@ -55,6 +55,9 @@ def shrink_parts() -> None:
         (segment, "TAIL_ENTRIES", 256),
         (tail, "TAIL_ENTRIES", 256),
         (segment, "RATIO", 2),
+        (tail, "AT_ONCE", 600),
+        (merging, "LEAST", 100),
+        (merging, "AMPLIFY", 8),
         (rows, "_BLOCK_BYTES", 1),
         (planning, "EXACT_DIM", 0),
         (planning, "SCAN_UNCALIBRATED", 1_000),

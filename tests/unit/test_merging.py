@@ -29,7 +29,7 @@ from streamlsh.buckets.segment import (
     read_segment,
     write_segment,
 )
-from streamlsh.buckets.tail import add_entries, read_tail
+from streamlsh.buckets.tail import add_entries, read_tail, reclaim
 from streamlsh.kernels.merge import ENTRIES
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS, STATE_KEY, segment_key
 from streamlsh.storage.state import State, read_state
@@ -112,7 +112,23 @@ class Index:
         ):
             result = add_entries(
                 transaction, snapshot, environment, CHUNK_BYTES, state, addresses, entries,  # type: ignore[arg-type]
-                len(dead) * ENTRIES_A_SLOT, purge,
+                allowance(len(entries) + len(dead) * ENTRIES_A_SLOT), purge,
+            )  # fmt: skip
+            transaction.put(STATE_KEY, state.pack(), db=environment.database("meta"))
+        return result
+
+    def reclaim(self, room: int) -> tuple[Purge, int]:
+        """A transaction that goes on with merges and adds nothing."""
+        environment = self.environment
+        pages = np.packbits(self.live.reshape(PAGES, -1), axis=1, bitorder="little")
+        addresses = pages.ctypes.data + pages.strides[0] * np.arange(PAGES)
+        state = self.state()
+        with (
+            environment.handle.begin(buffers=True) as snapshot,
+            environment.handle.begin(write=True) as transaction,
+        ):
+            result = reclaim(
+                transaction, snapshot, environment, CHUNK_BYTES, state, addresses, room  # type: ignore[arg-type]
             )  # fmt: skip
             transaction.put(STATE_KEY, state.pack(), db=environment.database("meta"))
         return result
@@ -229,6 +245,27 @@ def test_a_commit_writes_no_more_of_merges_than_its_allowance_and_no_less_than_a
                 room = max(allowance(died * ENTRIES_A_SLOT), PER_CHUNK)
                 assert written == room // PER_CHUNK * PER_CHUNK
         assert commits > 10
+
+
+@pytest.mark.usefixtures("small")
+def test_a_commit_that_waits_for_slots_carries_merges_to_their_end_and_purges(
+    tmp_path: Path,
+) -> None:
+    with databases(tmp_path) as environment:
+        index = Index(environment, 0)
+        for rows in [100] * 12:
+            index.commit(rows, 40)
+        assert index.state().merges
+        assert not index.state().purging
+        dead = np.flatnonzero(~index.live[: index.slot_end])
+        results: list[tuple[Purge, int]] = []
+        while not results or Purge.FINISHED not in results[-1][0]:
+            results.append(index.reclaim(60))
+            index.check()
+        assert sum(Purge.BEGUN in done for done, _ in results) == 1
+        assert all(0 < used <= max(60, PER_CHUNK) for _, used in results)
+        assert len(results) > 20
+        assert not np.isin(index.stored().slots, dead).any()
 
 
 @pytest.mark.usefixtures("small")
@@ -370,7 +407,8 @@ class Numbers:
     def commit(self, entries: Entries) -> None:
         self.of_commit = 0
         add_entries(
-            self, self, self, 1 << 20, self.state, np.zeros(0, np.int64), entries, 0, purge=False  # type: ignore[arg-type]
+            self, self, self, 1 << 20, self.state, np.zeros(0, np.int64), entries,  # type: ignore[arg-type]
+            allowance(len(entries)), purge=False,
         )  # fmt: skip
         self.written += self.of_commit
 

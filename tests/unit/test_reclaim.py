@@ -81,3 +81,28 @@ def test_the_file_is_as_long_as_its_last_page_says(tmp_path: Path) -> None:
             writer.commit()
             used, _ = writer._index.environment.map_used()
             assert (path / "data.mdb").stat().st_size >= used
+
+
+def test_large_commits_in_a_row_wait_for_slots_rather_than_to_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one leaves behind is free for the next but one: it finishes the purge between them."""
+    monkeypatch.setattr("streamlsh.storage.rows._BLOCK_BYTES", 1 << 15)
+    monkeypatch.setattr("streamlsh.buckets.tail.AT_ONCE", 1_000)
+    monkeypatch.setattr("streamlsh.buckets.merging.LEAST", 100)
+    path = tmp_path / "index"
+    streamlsh.create(path, dim=DIM, family="hyperplane", tables=2)
+    rng = np.random.default_rng(0)
+    ids = [f"{row}" for row in range(ITEMS)]
+    batch = ITEMS // 5
+    slots = []
+    with streamlsh.writer(path) as writer, streamlsh.open(path) as reader:
+        writer.upsert(ids, rng.standard_normal((ITEMS, DIM)))
+        writer.commit()
+        for _ in range(40):
+            part = [str(name) for name in rng.permutation(ids)[:batch]]
+            writer.upsert(part, rng.standard_normal((batch, DIM)))
+            writer.commit()
+            slots.append(reader.info()["rows"]["slots"])
+        assert reader.verify().items == ITEMS
+    assert max(slots) <= ITEMS + 2 * batch
