@@ -27,7 +27,8 @@ clock runs from staging updates that are hashed already (a writer hashes the nex
 committed) until the commit is durable. Python's garbage collector is off meanwhile, since the
 program's own lists would be what it walks. The kind of a commit is seen from outside: it merged if
 a merge was under way before it or segments are gone after it, and wrote a segment if no more than
-one is new. Beside it stands what the disk alone takes: appending as many bytes as a thousand vectors have to a plain file and making them durable, after every tenth commit."""
+one is new. Beside it stands what the disk alone takes: appending as many bytes as a thousand
+vectors have to a plain file and making them durable, after every tenth commit."""
 
 UPDATES = 1_000
 MOST_TIMES_MEDIAN = 5
