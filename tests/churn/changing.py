@@ -59,8 +59,14 @@ class Changing(Peer):
         self.delete(tags)
         self.put(tags, vectors)
 
-    def settle(self, tags: I64, vectors: F32) -> None:
-        """Get ready for a search of what is live; not timed."""
+    def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
+        """Get ready for a search of what is live; not timed.
+
+        Args:
+            tags: of the live items.
+            vectors: theirs.
+            choosing: queries that settings may be chosen with.
+        """
 
 
 class ChangingHnsw(Hnsw, Changing):
@@ -169,9 +175,9 @@ class ChangingOurs(_Calibrated):
             self._writer.delete(ids_of(tags[start : start + FILL]))
             self._writer.commit()
 
-    def settle(self, tags: I64, vectors: F32) -> None:
+    def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
         if not self._calibration.exists():
-            self._calibration.write_bytes(streamlsh.calibrate(self.path).pack())
+            self._calibration.write_bytes(streamlsh.calibrate(self.path, queries=choosing).pack())
 
     def close(self) -> None:
         super().close()
@@ -199,7 +205,7 @@ class FreshOurs(_Calibrated):
     def delete(self, tags: I64) -> None:
         """Nothing."""
 
-    def settle(self, tags: I64, vectors: F32) -> None:
+    def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
         self.close()
         shutil.rmtree(self.path, ignore_errors=True)
         shutil.copytree(self._family, self.path)

@@ -60,6 +60,11 @@ class Task:
         found: F32 = np.load(self.folder / "vectors.npy")
         return found
 
+    def queries(self, half: str) -> F32:
+        """(n, dim) queries: those for CHOOSING, or those that are SCORED."""
+        found: F32 = np.load(self.folder / f"{half}.npy")
+        return found
+
     def truth(self, vectors: F32, row_of: I64, half: str, number: int) -> LiveTruth:
         """What an exact scan of the live items finds at a search step.
 
@@ -69,9 +74,8 @@ class Task:
             half: of the queries: CHOOSING or SCORED.
             number: of the step.
         """
-        queries: F32 = np.load(self.folder / f"{half}.npy")
         tenth = np.load(self.folder / f"{half}-{number}.npy")
-        return LiveTruth(vectors, queries, tenth, row_of)
+        return LiveTruth(vectors, self.queries(half), tenth, row_of)
 
 
 CHOOSING, SCORED = "choosing", "scored"
@@ -227,7 +231,7 @@ class Player:
 
     def _search(self, number: int) -> None:
         peer, tags, rows = self._peer, self._live.tags(), self._live.rows()
-        peer.settle(tags, self._vectors[rows])
+        peer.settle(tags, self._vectors[rows], self._task.queries(CHOOSING))
         row_of = np.full(len(self._vectors) + 1, -1, np.int64)
         row_of[tags] = rows
         if self._setting is None:

@@ -27,7 +27,7 @@ The steps are files in the form of the streaming track of big-ann-benchmarks, in
 and in a process of its own. At a search step 500 held-out queries are asked one by one, three
 times; recall@10 is against the exact neighbours of what is live then, and who ties with the tenth
 counts. At the first search each peer gets the smallest setting that reaches recall {RECALL} on 500
-other queries; we calibrate there. Then everything is left as it is. Our updates are durable
+other queries; we calibrate with them. Then everything is left as it is. Our updates are durable
 commits of 1,000; the peers' are in memory alone, and are lost with the process. hnswlib marks
 items deleted and gives their places to new ones, faiss's inverted file removes by a hash table,
 usearch adds and removes. Peak memory is what was resident at most, beyond that before the first
