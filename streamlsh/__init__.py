@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streamlsh.creating import create
     from streamlsh.errors import StreamLSHError
     from streamlsh.hits import Hits, Item, Plan
+    from streamlsh.preparing import PreparedUpdates
     from streamlsh.readers import ReaderInfo
     from streamlsh.reading import Reader
     from streamlsh.reading import open_reader as open  # noqa: A004 - what the library calls it
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from streamlsh.upgrading import upgrade
     from streamlsh.verifying import VerifyReport
     from streamlsh.warming import warm
-    from streamlsh.writing import PreparedUpdates, Writer, writer
+    from streamlsh.writing import Writer, writer
 
     __version__: str
 
@@ -71,7 +72,7 @@ _SOURCES = {
     "Item": "hits",
     "Plan": "hits",
     "Position": "updates",
-    "PreparedUpdates": "writing",
+    "PreparedUpdates": "preparing",
     "Reader": "reading",
     "ReaderInfo": "readers",
     "Snapshot": "snapshot",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.config import IndexConfig
 from streamlsh.errors import DimensionError
@@ -70,6 +71,69 @@ def collect(
     with np.errstate(over="ignore", invalid="ignore"):  # both are refused next
         np.concatenate(blocks, out=vectors, casting="unsafe")
     return staged, check_vectors(config, vectors, places)
+
+
+def collect_upserts(
+    config: IndexConfig,
+    ids: Sequence[str],
+    vectors: ArrayLike,
+    versions: Sequence[int | None] | None,
+    tags: Sequence[Sequence[str] | None] | None,
+    attributes: Sequence[Mapping[str, Any] | None] | None,
+) -> tuple[list[StagedUpdate], F32]:
+    """Check n upserts that come as columns, see ``Writer.upsert``, and copy their vectors.
+
+    Raises:
+        InvalidInputError: the first thing wrong, with its row.
+    """
+    # Copied, because the caller may change its array before the commit.
+    rows = check_vectors(config, vectors).copy()
+    count = len(rows)
+    for name, values in (("ids", ids), ("versions", versions), ("tags", tags),
+                         ("attributes", attributes)):  # fmt: skip
+        if values is not None and (isinstance(values, str) or len(values) != count):
+            raise DimensionError(
+                f"{name} do not match the vectors", expected=f"a sequence of {count}",
+                received="a string" if isinstance(values, str) else len(values),
+            )  # fmt: skip
+    staged = [
+        StagedUpdate(
+            check_id(ids[i], i),
+            i,
+            None if versions is None else check_version(versions[i], i),
+            b""
+            if tags is None and attributes is None
+            else pack_extras(tags and tags[i], attributes and attributes[i], i),
+        )
+        for i in range(count)
+    ]
+    return staged, rows
+
+
+def collect_deletes(
+    config: IndexConfig, ids: Sequence[str], versions: Sequence[int | None] | None
+) -> tuple[list[StagedUpdate], F32]:
+    """Check n deletes that come as columns, see ``Writer.delete``; there are no vectors.
+
+    Raises:
+        InvalidInputError: the first thing wrong, with its row.
+    """
+    if isinstance(ids, str) or (versions is not None and len(versions) != len(ids)):
+        raise DimensionError(
+            "ids and versions of a delete do not match",
+            expected="a list of ids and, if any, as many versions",
+            received="a string" if isinstance(ids, str) else f"{len(ids)} ids",
+        )
+    staged = [
+        StagedUpdate(
+            check_id(item_id, i),
+            None,
+            None if versions is None else check_version(versions[i], i),
+            b"",
+        )
+        for i, item_id in enumerate(ids)
+    ]
+    return staged, np.zeros((0, config.dim), np.float32)
 
 
 def _staged_run(run: Upserts, place: int, row: int) -> list[StagedUpdate]:

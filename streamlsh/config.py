@@ -35,6 +35,8 @@ DEFAULT_MAP_SIZE = 1 << 38
 """Address space reserved for an index, 256 GiB; it costs nothing until it is used."""
 MAX_MAP_SIZE = 1 << 47
 """What an address can reach at most."""
+DEFAULT_MAP_LIMIT = 0.9
+"""Share of the map above which a writer takes no upserts."""
 MAX_SEED = 2**63 - 1
 DEFAULT_DELETE_RETENTION = 7 * 86_400.0
 """Seconds for which the version of a deleted id is remembered."""
@@ -92,6 +94,15 @@ def check_seed(seed: int) -> None:
 def check_map_size(map_size: int) -> None:
     """Raise ``InvalidInputError`` unless an index can be given so many bytes."""
     _check_integer("map_size", map_size, 1, MAX_MAP_SIZE)
+
+
+def check_map_limit(share: object) -> None:
+    """Raise ``InvalidInputError`` unless a writer can be stopped at this share of the map."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise InvalidInputError(
+            "not a usable map_limit", expected="a share of the map, above 0 and up to 1",
+            received=repr(share),
+        )  # fmt: skip
 
 
 def check_delete_retention(seconds: object) -> None:

@@ -28,6 +28,7 @@
     │   └── CorruptIndexError               an invariant of the file is broken
     ├── StorageError (OSError)              the storage below refused
     │   ├── MapFullError                    the memory map has no room left
+    │   ├── MapLimitError                   more of it is in use than upserts may take
     │   ├── DiskFullError                   the disk (or a quota) has no room left
     │   └── LockConflictError               the lock file is used in a way that cannot work
     ├── WriterLockedError                   another process writes this index
@@ -193,6 +194,20 @@ class StorageError(StreamLSHError, OSError):
 
 class MapFullError(StorageError):
     """The memory map has no room left; the last commit stands."""
+
+
+class MapLimitError(StorageError):
+    """More of the memory map is in use than upserts may take; the last commit stands.
+
+    Attributes:
+        used: bytes in use by the last commit and by the snapshots that readers keep open.
+        limit: bytes above which upserts are refused.
+    """
+
+    def __init__(self, message: str, *, used: int, limit: int) -> None:
+        super().__init__(message)
+        self.used = used
+        self.limit = limit
 
 
 class DiskFullError(StorageError):

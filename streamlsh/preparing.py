@@ -6,6 +6,7 @@ thread beside whatever the caller does next; the kernels do not hold the interpr
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from streamlsh.families.base import Encoded
 from streamlsh.kernels.encode import nibble_rows, normalize_rows
 from streamlsh.metrics import hashed_rows
+from streamlsh.staging import StagedUpdate
 from streamlsh.storage.opening import Index
 from streamlsh.storage.rows import Rows
 
@@ -50,6 +52,26 @@ class Prepared:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedUpdates:
+    """Updates that are checked, and hashed by and by: what ``Writer.prepare`` gives.
+
+    Attributes:
+        updates: one by one, in order.
+        prepared: their vectors, once they are hashed.
+    """
+
+    updates: list[StagedUpdate]
+    prepared: Future[Prepared]
+
+    def __len__(self) -> int:
+        return len(self.updates)
+
+    def wait(self) -> None:
+        """Return when everything is hashed."""
+        self.prepared.result()
+
+
 def prepare(index: Index, vectors: NDArray[np.float32]) -> Prepared:
     """Normalise, quantise and hash (n, dim) vectors; a row's result does not depend on others."""
     count = len(vectors)
@@ -61,3 +83,23 @@ def prepare(index: Index, vectors: NDArray[np.float32]) -> Prepared:
     nibble_rows(unit, codes, step)
     rows = Rows(vectors, codes, step, inverse_norm)
     return Prepared(rows, index.family.encode(hashed_rows(index.config.metric, vectors, unit)))
+
+
+def join_updates(index: Index, parts: list[PreparedUpdates]) -> tuple[list[StagedUpdate], Prepared]:
+    """The parts' updates as one list, and the vectors that their rows count."""
+    updates: list[StagedUpdate] = []
+    vectors: list[Prepared] = []
+    rows = 0
+    for part in parts:
+        updates += (
+            [u if u.row is None else u._replace(row=u.row + rows) for u in part.updates]
+            if rows
+            else part.updates
+        )
+        prepared = part.prepared.result()
+        if len(prepared):
+            vectors.append(prepared)
+            rows += len(prepared)
+    if not vectors:
+        vectors = [prepare(index, np.zeros((0, index.config.dim), np.float32))]
+    return updates, Prepared.joined(vectors)

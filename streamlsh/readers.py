@@ -47,6 +47,14 @@ def list_readers(environment: Environment) -> list[ReaderInfo]:
     return found
 
 
+def describe_pin(reader: ReaderInfo) -> str:
+    """One line of who keeps a snapshot open, and how outdated it is."""
+    seconds = reader.outdated_seconds
+    age = "of unknown age" if seconds is None else f"outdated for {seconds:,.0f} s"
+    host, command = reader.host or "unknown", reader.command or "unknown"
+    return f"{age}, kept open by PID {reader.pid} on host {host} ({command})"
+
+
 def oldest_snapshot(readers: list[ReaderInfo]) -> ReaderInfo | None:
     """The reader that pins the oldest state, if any pins one."""
     pinning = [reader for reader in readers if reader.transaction >= 0]

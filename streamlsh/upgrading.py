@@ -75,7 +75,8 @@ def upgrade(
         try:
             source = _Older(directory, handle)
             create_index(new, source.config, source.family, map_size)
-            with writer(new) as updates:
+            # What was in the old map may fill the new one: nothing is ingested here.
+            with writer(new, map_limit=1.0) as updates:
                 for done, batch in source.updates():
                     updates.stage(batch)
                     updates.commit()

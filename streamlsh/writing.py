@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamlsh.collecting import collect
+from streamlsh.collecting import collect, collect_deletes, collect_upserts
 from streamlsh.commit import Batch, commit_batch
-from streamlsh.config import IndexConfig, check_map_size
-from streamlsh.errors import ClosedError, DimensionError, WriterLockedError
-from streamlsh.preparing import Prepared, prepare
+from streamlsh.config import DEFAULT_MAP_LIMIT, IndexConfig, check_map_limit, check_map_size
+from streamlsh.errors import ClosedError
+from streamlsh.limiting import check_limit
+from streamlsh.preparing import Prepared, PreparedUpdates, join_updates, prepare
 from streamlsh.readers import ReaderInfo, list_readers
 from streamlsh.staging import StagedUpdate
 from streamlsh.storage.failures import sound_records
+from streamlsh.storage.locking import release_lock, take_lock
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.schema import STATE_KEY
@@ -36,39 +34,31 @@ from streamlsh.updates import (
     Upserts,
     check_id,
     check_position,
-    check_vectors,
-    check_version,
-    pack_extras,
 )
 
 HASH_ASIDE = 256
 """Vectors from which on hashing is worth a thread of its own."""
-_locks: set[IO[str]] = set()
-"""Lock files of this process's writers."""
-
-
-def _drop_inherited_locks() -> None:
-    """In a forked child: a lock is held as long as any process has its file open."""
-    for lock in _locks:
-        lock.close()
-    _locks.clear()
-
-
-os.register_at_fork(after_in_child=_drop_inherited_locks)
-
 READER_CHECK_COMMITS = 16
 """Every so many commits the slots of dead readers are freed."""
 
 
-def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writer:
+def writer(
+    path: str | os.PathLike[str],
+    *,
+    map_size: int | None = None,
+    map_limit: float = DEFAULT_MAP_LIMIT,
+) -> Writer:
     """Open an index for writing; one process at a time may.
 
     Args:
         path: the index's directory.
         map_size: enlarge the reserved address space to so many bytes; it never shrinks.
+        map_limit: share of the map, above 0 and up to 1, above which commits with upserts are
+            refused, so that there is room for those that delete. With 1 the map itself is the
+            limit. Pages that can be used again do not count.
 
     Raises:
-        InvalidInputError: there can be no map of that size.
+        InvalidInputError: there can be no map of that size, or no such limit.
         IndexNotFoundError: no index there.
         WriterLockedError: another writer holds it.
         IndexContentError: the index cannot be trusted.
@@ -76,40 +66,21 @@ def writer(path: str | os.PathLike[str], *, map_size: int | None = None) -> Writ
     """
     if map_size is not None:
         check_map_size(map_size)
+    check_map_limit(map_limit)
     index = open_index(path)
     try:
-        lock = _lock(index.environment.path)
+        lock = take_lock(index.environment.path)
     except BaseException:
         index.environment.close()
         raise
     try:
         if map_size is not None:
             index.environment.resize(map_size)
-        return Writer(index, lock)
+        return Writer(index, lock, map_limit)
     except BaseException:
-        _unlock(lock)
+        release_lock(lock)
         index.environment.close()
         raise
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedUpdates:
-    """Updates that are checked, and hashed by and by: what ``Writer.prepare`` gives.
-
-    Attributes:
-        updates: one by one, in order.
-        prepared: their vectors, once they are hashed.
-    """
-
-    updates: list[StagedUpdate]
-    prepared: Future[Prepared]
-
-    def __len__(self) -> int:
-        return len(self.updates)
-
-    def wait(self) -> None:
-        """Return when everything is hashed."""
-        self.prepared.result()
 
 
 class Writer:
@@ -123,9 +94,10 @@ class Writer:
     what is staged when the block ends well and discards it otherwise.
     """
 
-    def __init__(self, index: Index, lock: IO[str]) -> None:
+    def __init__(self, index: Index, lock: IO[str], map_limit: float) -> None:
         self._index = index
         self._lock = lock
+        self._map_limit = map_limit
         self._closed = False
         self._commits = 0
         self._parts: list[PreparedUpdates] = []
@@ -200,28 +172,8 @@ class Writer:
                 this call is staged.
         """
         self._check_open()
-        # Copied, because the caller may change its array before the commit.
-        rows = check_vectors(self.config, vectors).copy()
-        count = len(rows)
-        for name, values in (("ids", ids), ("versions", versions), ("tags", tags),
-                             ("attributes", attributes)):  # fmt: skip
-            if values is not None and (isinstance(values, str) or len(values) != count):
-                raise DimensionError(
-                    f"{name} do not match the vectors", expected=f"a sequence of {count}",
-                    received="a string" if isinstance(values, str) else len(values),
-                )  # fmt: skip
-        staged = [
-            StagedUpdate(
-                check_id(ids[i], i),
-                i,
-                None if versions is None else check_version(versions[i], i),
-                b""
-                if tags is None and attributes is None
-                else pack_extras(tags and tags[i], attributes and attributes[i], i),
-            )
-            for i in range(count)
-        ]
-        self.stage(self._prepared(staged, rows))
+        columns = collect_upserts(self.config, ids, vectors, versions, tags, attributes)
+        self.stage(self._prepared(*columns))
 
     def delete(self, ids: Sequence[str], *, versions: Sequence[int | None] | None = None) -> None:
         """Stage items to be removed.
@@ -235,22 +187,7 @@ class Writer:
                 this call is staged.
         """
         self._check_open()
-        if isinstance(ids, str) or (versions is not None and len(versions) != len(ids)):
-            raise DimensionError(
-                "ids and versions of a delete do not match",
-                expected="a list of ids and, if any, as many versions",
-                received="a string" if isinstance(ids, str) else f"{len(ids)} ids",
-            )
-        staged = [
-            StagedUpdate(
-                check_id(item_id, i),
-                None,
-                None if versions is None else check_version(versions[i], i),
-                b"",
-            )
-            for i, item_id in enumerate(ids)
-        ]
-        self.stage(self._prepared(staged, np.zeros((0, self.config.dim), np.float32)))
+        self.stage(self._prepared(*collect_deletes(self.config, ids, versions)))
 
     def stage(self, updates: Iterable[Upsert | Delete | Upserts] | PreparedUpdates) -> None:
         """Stage decoded updates in the order given.
@@ -350,7 +287,9 @@ class Writer:
                 writer can only be closed.
             PositionError: a position cannot be stored; the batch stays staged.
             CorruptIndexError: a record that the commit needs cannot be read; nothing was written.
-            StorageError: the storage refused; the last commit stands, the batch stays staged.
+            MapLimitError: the batch has upserts, and more than ``map_limit`` of the map is in
+                use; the last commit stands, the batch stays staged.
+            StorageError: the storage refused; the same.
         """
         self._check_open()
         return self._commit(positions, caught_up, ends_sweep=False)
@@ -366,9 +305,11 @@ class Writer:
             return CommitResult(self._commit_number)
         if self._commits % READER_CHECK_COMMITS == 0:
             self._index.environment.clear_dead_readers()
-        updates, prepared = _joined(self._index, self._parts)
+        updates, prepared = join_updates(self._index, self._parts)
         batch = Batch(updates, prepared, self._positions, moves, self._seen, caught_up, ends_sweep)
         with sound_records(self._index.environment.path):
+            if len(prepared):  # deletes give space back, so they must go on
+                check_limit(self._index.environment, self._map_limit)
             result = commit_batch(self._index, self._epoch, batch)
         self._positions.update(moves)
         self._commit_number = result.commit
@@ -398,7 +339,7 @@ class Writer:
             self._closed = True
             self.discard()
             self._hasher.shutdown(cancel_futures=True)
-            _unlock(self._lock)
+            release_lock(self._lock)
             self._index.environment.close()
 
     def __enter__(self) -> Self:
@@ -433,49 +374,3 @@ class Writer:
             raise ClosedError(
                 "this writer was opened by another process; a writer does not survive fork()"
             )
-
-
-def _lock(path: Path) -> IO[str]:
-    """Take the writer's lock, which the kernel frees when the process ends, however it ends."""
-    file = (path / "writer.lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read(200).strip() or "unknown"
-        file.close()
-        raise WriterLockedError(
-            f"another writer holds {path} ({holder}); an index has one writer at a time. "
-            "Stop the other one first",
-            holder=holder,
-        ) from error
-    file.truncate(0)
-    file.write(f"pid {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    _locks.add(file)
-    return file
-
-
-def _unlock(lock: IO[str]) -> None:
-    _locks.discard(lock)
-    lock.close()
-
-
-def _joined(index: Index, parts: list[PreparedUpdates]) -> tuple[list[StagedUpdate], Prepared]:
-    """The parts' updates as one list, and the vectors that their rows count."""
-    updates: list[StagedUpdate] = []
-    vectors: list[Prepared] = []
-    rows = 0
-    for part in parts:
-        updates += (
-            [u if u.row is None else u._replace(row=u.row + rows) for u in part.updates]
-            if rows
-            else part.updates
-        )
-        prepared = part.prepared.result()
-        if len(prepared):
-            vectors.append(prepared)
-            rows += len(prepared)
-    if not vectors:
-        vectors = [prepare(index, np.zeros((0, index.config.dim), np.float32))]
-    return updates, Prepared.joined(vectors)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import streamlsh
+from streamlsh.errors import MapLimitError
 from streamlsh_kafka.batches import BatchBounds
 from streamlsh_kafka.dead_letters import DeadLetters, KafkaDeadLetters, UpdateLogDeadLetters
 from streamlsh_kafka.decoders import load_decoder
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
     _check_policy(options)
     # The writer first: a second consumer of this index learns so before anything else happens.
     with (
-        streamlsh.writer(options.path) as writer,
+        streamlsh.writer(options.path, map_limit=options.map_limit) as writer,
         _stop_on_signals() as stop,
         closing(_source(options)) as source,
         _dead_letters(options) as dead_letters,
@@ -74,16 +75,26 @@ def _run(options: argparse.Namespace) -> None:
         if options.group:
             observers.append(GroupMirror(connection_of(options), options.group))
         event(_log, logging.INFO, "started", index=options.path, source=source.stream)
-        summary = consume(
-            writer,
-            source,
-            decoder=decoder,
-            dead_letters=dead_letters,
-            until_end=options.until_end,
-            bounds=BatchBounds(records=options.batch_records),
-            observers=observers,
-            stop_requested=stop.is_requested,
-        )
+        try:
+            summary = consume(
+                writer,
+                source,
+                decoder=decoder,
+                dead_letters=dead_letters,
+                until_end=options.until_end,
+                bounds=BatchBounds(records=options.batch_records),
+                observers=observers,
+                stop_requested=stop.is_requested,
+            )
+        except MapLimitError as error:
+            event(
+                _log,
+                logging.ERROR,
+                "map_limit",
+                used_bytes=error.used,
+                limit_bytes=error.limit,
+            )
+            raise
         event(
             _log,
             logging.INFO,

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from streamlsh.config import DEFAULT_MAP_LIMIT, check_map_limit
 from streamlsh_kafka.connection import MECHANISMS, PROTOCOLS, Connection
 from streamlsh_kafka.errors import ConfigurationError
 from streamlsh_kafka.logs import FORMATS, LEVELS
@@ -126,6 +127,15 @@ def new_parser() -> argparse.ArgumentParser:
         default="4096",
         help="largest batch while there is a backlog (default: 4096); an idle consumer commits "
         "what is there at once",
+    )
+    _add(
+        run,
+        "--map-limit",
+        metavar="SHARE",
+        type=_map_limit,
+        default=str(DEFAULT_MAP_LIMIT),
+        help="stop before a batch with upserts if more than this share of the index's map is in "
+        f"use; 1 for no limit but the map (default: {DEFAULT_MAP_LIMIT})",
     )
     _add_flag(
         run,
@@ -268,6 +278,17 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def _map_limit(text: str) -> float:
+    try:
+        share = float(text)
+        check_map_limit(share)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a share above 0 and up to 1, received {text!r}"
+        ) from error
+    return share
 
 
 def _variable(flag: str) -> str:

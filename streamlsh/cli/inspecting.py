@@ -11,6 +11,7 @@ from typing import Any
 import streamlsh
 from streamlsh.cli.output import flattened, print_json, print_lines, print_table, printable
 from streamlsh.cli.progress import working
+from streamlsh.readers import describe_pin
 
 
 def info(options: Namespace) -> None:
@@ -22,7 +23,9 @@ def info(options: Namespace) -> None:
         return
     tables = ("occupancy", "calibration", "plans", "oldest_snapshot")
     print_lines(flattened({name: fact for name, fact in facts.items() if name not in tables}))
-    print(f"\noldest snapshot: {printable(_pinned(facts['oldest_snapshot']))}")
+    oldest = facts["oldest_snapshot"]
+    pin = describe_pin(streamlsh.ReaderInfo(**oldest)) if oldest else "none is open"
+    print(f"\noldest snapshot: {printable(pin)}")
     print("\nbuckets in use; entries of deleted items count until a merge leaves them behind")
     print_table(_OCCUPANCY, map(_occupied, facts["occupancy"]["tables"]))
     if facts["occupancy"]["overflow_entries"] is not None:
@@ -34,15 +37,6 @@ def info(options: Namespace) -> None:
         print_settings(facts["calibration"])
     print("\nwhat a search for 10 neighbours does")
     print_plans(facts["plans"])
-
-
-def _pinned(reader: dict[str, Any] | None) -> str:
-    if reader is None:
-        return "none is open"
-    seconds = reader["outdated_seconds"]
-    age = "of unknown age" if seconds is None else f"outdated for {seconds:,.0f} s"
-    host, command = (reader[name] or "unknown" for name in ("host", "command"))
-    return f"{age}, kept open by PID {reader['pid']} on host {host} ({command})"
 
 
 _OCCUPANCY = (

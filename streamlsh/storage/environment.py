@@ -24,7 +24,7 @@ from streamlsh.errors import (
     StorageError,
 )
 from streamlsh.storage.failures import MAX_READERS, storage_errors
-from streamlsh.storage.handle import listed_readers, open_handle
+from streamlsh.storage.handle import listed_readers, open_databases, open_handle
 from streamlsh.storage.mounts import refuse_network_filesystem
 from streamlsh.storage.pages import PAGE_BYTES
 from streamlsh.storage.presence import FOLDER, Presence, present
@@ -102,7 +102,7 @@ class Environment:
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._remapping = 0  # threads that wait for all transactions to end
-        self._databases = {name: handle.open_db(name.encode(), create=False) for name in DATABASES}
+        self._databases = open_databases(handle)
 
     def read(self) -> ReadTransaction:
         """A read transaction: one commit, for as long as the ``with`` block lasts.

@@ -36,6 +36,22 @@ def open_handle(directory: Path, *, readonly: bool) -> lmdb.Environment:
     return handle
 
 
+def open_databases(handle: lmdb.Environment) -> dict[str, lmdb._Database]:
+    """Handles of all databases of the schema, by name.
+
+    Raises:
+        lmdb.NotFoundError: one is missing.
+    """
+    if handle.flags()["readonly"]:
+        return {name: handle.open_db(name.encode(), create=False) for name in DATABASES}
+    # A handle that is opened in a read transaction ends with it. So this waits for a commit that is
+    # under way: once, not once for each, and in a call that lets other threads run meanwhile.
+    with handle.begin(write=True) as transaction:
+        return {
+            name: handle.open_db(name.encode(), txn=transaction, create=False) for name in DATABASES
+        }
+
+
 def listed_readers(handle: lmdb.Environment) -> list[dict[str, int]]:
     """The rows of LMDB's table of readers; see ``Environment.readers``."""
     fields = [row.split() for row in str(handle.readers()).splitlines()[1:]]

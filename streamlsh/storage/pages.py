@@ -43,6 +43,7 @@ NO_PAGE = 2**64 - 1
 MOST_DEPTH = 32
 """LMDB follows no deeper tree."""
 MOST_KEY = 511
+MAX_VALUE = 2**32 - 1
 
 _PAGE = struct.Struct("<QHHHH")
 _META = struct.Struct("<IIQQ")
@@ -274,14 +275,14 @@ class Pages:
         counts: I64 = headers[:, 3]
         return counts
 
-    def value(self, leaf: Nodes, place: int) -> bytes:
-        """A leaf's value, wherever it is; a large one must be within the file."""
+    def value(self, leaf: Nodes, place: int, most: int = MAX_VALUE) -> bytes:
+        """A leaf's value, wherever it is, or its first bytes; a large one must be in the file."""
         if leaf.flags[place] != BIG:
-            return leaf.value(place)
+            return leaf.value(place)[:most]
         start = int(leaf.values[place])
         number = int.from_bytes(leaf.raw[start : start + 8], "little")
         first = number * PAGE_BYTES + _PAGE.size
-        return self._map[first : first + int(leaf.numbers[place])]
+        return self._map[first : first + min(int(leaf.numbers[place]), most)]
 
 
 def rising(keys: Sequence[bytes] | Sequence[int]) -> bool:

@@ -69,7 +69,7 @@ def check_opening(directory: Path, handle: lmdb.Environment) -> None:
     """
     if handle.stat()["psize"] != PAGE_BYTES:
         return
-    with _pinned(directory, handle) as (pages, newest, before):
+    with pinned_pages(directory, handle) as (pages, newest, before):
         whole = pages.count > newest.last_page
         _walk(pages, newest, BY_ITEM if whole else frozenset(), deep=not whole)
         if before.transaction == newest.transaction - 1 and before.transaction:
@@ -82,7 +82,7 @@ def check_database(directory: Path, handle: lmdb.Environment, name: str) -> None
     Raises:
         CorruptIndexError: naming what is wrong.
     """
-    with _pinned(directory, handle) as (pages, newest, _):
+    with pinned_pages(directory, handle) as (pages, newest, _):
         walk = Walk(pages, newest, deep=False)
         tree = walk.databases().get(name)
         if tree:
@@ -95,7 +95,7 @@ def check_pages(directory: Path, handle: lmdb.Environment) -> None:
     Raises:
         CorruptIndexError: naming what is wrong.
     """
-    with _pinned(directory, handle) as (pages, newest, _):
+    with pinned_pages(directory, handle) as (pages, newest, _):
         _walk(pages, newest, frozenset(), deep=True)
 
 
@@ -133,7 +133,7 @@ def _metas(pages: Pages) -> tuple[Meta, Meta]:
 
 
 @contextmanager
-def _pinned(directory: Path, handle: lmdb.Environment) -> Iterator[tuple[Pages, Meta, Meta]]:
+def pinned_pages(directory: Path, handle: lmdb.Environment) -> Iterator[tuple[Pages, Meta, Meta]]:
     """The file, the meta page of the newest commit, which is pinned, and the other one."""
     for attempt in range(_ATTEMPTS):
         with handle.begin() as transaction:
@@ -190,8 +190,8 @@ def stamp(transaction: lmdb.Transaction, meta: lmdb._Database) -> None:
 
 def check_format(directory: Path, handle: lmdb.Environment) -> None:
     """Raise unless an index has the current format; its databases depend on that."""
-    meta = handle.open_db(b"meta", create=False)
     with handle.begin() as transaction:
+        meta = handle.open_db(b"meta", txn=transaction, create=False)
         stored = transaction.get(FORMAT_KEY, db=meta)
     if stored is None or len(stored) != FORMAT.size:
         raise CorruptIndexError(

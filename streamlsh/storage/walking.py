@@ -162,6 +162,21 @@ class Walk:
                     )
                     self._free.append(freed[::-1].astype(np.int64))
 
+    def freed_pages(self, before: int) -> Iterator[int]:
+        """How many free pages each transaction before one has left, from the oldest on."""
+        pages = self._pages
+        for leaf in self.leaves(self._meta.free):
+            for place, size in enumerate(leaf.numbers.tolist()):
+                transaction = int.from_bytes(leaf.keys[place], "little")
+                if transaction >= before:
+                    return
+                count = int.from_bytes(pages.value(leaf, place, 8), "little")
+                pages.require(
+                    size >= 8 * (count + 1), f"pages freed by transaction {transaction}",
+                    f"at most {size // 8 - 1}", count,
+                )  # fmt: skip
+                yield count
+
     def finish(self) -> None:
         """Check that no page was met twice on the whole walk."""
         firsts = np.concatenate([*self._firsts, np.zeros(0, np.int64)])

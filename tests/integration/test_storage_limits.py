@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_when_the_map_is_full_the_last_commit_stands_and_a_larger_map_goes_on(path: Path) -> None:
     with streamlsh.open(path) as reader:
-        writer = streamlsh.writer(path)
+        writer = streamlsh.writer(path, map_limit=1.0)
         full = fill(writer)
         assert full >= 1
         for _ in range(2):
@@ -56,7 +56,7 @@ def test_when_the_map_is_full_the_last_commit_stands_and_a_larger_map_goes_on(pa
         assert (reader.commit, len(reader)) == (full, full * BATCH)
         reader.verify()
         writer.close()
-        with streamlsh.writer(path, map_size=8 << 20) as larger:
+        with streamlsh.writer(path, map_size=8 << 20, map_limit=1.0) as larger:
             assert larger.positions["t", 0].offset == full
             larger.upsert([f"{full}-{row}" for row in range(BATCH)], rows_of(full))
             assert larger.commit([Position("t", 0, full + 1)]).inserted == BATCH
@@ -70,7 +70,7 @@ def test_when_the_map_is_full_the_last_commit_stands_and_a_larger_map_goes_on(pa
 
 
 def test_readers_of_another_process_follow_a_map_that_grew(path: Path) -> None:
-    with streamlsh.writer(path) as writer:
+    with streamlsh.writer(path, map_limit=1.0) as writer:
         full = fill(writer)
         writer.discard()
     reader = start("following_reader", path)
@@ -80,7 +80,7 @@ def test_readers_of_another_process_follow_a_map_that_grew(path: Path) -> None:
         assert reader.stdout.readline() == "ready\n"
         answers = []
         for size in (4 << 20, 8 << 20):
-            with streamlsh.writer(path, map_size=size) as writer:
+            with streamlsh.writer(path, map_size=size, map_limit=1.0) as writer:
                 full = fill(writer)
                 writer.discard()
             reader.stdin.write(f"{full - 1}-7\n")
@@ -117,13 +117,13 @@ def test_the_map_grows_although_threads_of_the_same_process_read_without_a_pause
             reads += 1
         return reads
 
-    with streamlsh.writer(path) as writer:
+    with streamlsh.writer(path, map_limit=1.0) as writer:
         writer.upsert([f"{row}" for row in range(BATCH)], rows_of(0))
     with streamlsh.open(path) as reader, ThreadPoolExecutor(5) as pool:
         reading = [pool.submit(read, reader) for _ in range(5)]
         try:
             for size in (3 << 20, 4 << 20, 8 << 20):
-                with streamlsh.writer(path, map_size=size) as writer:
+                with streamlsh.writer(path, map_size=size, map_limit=1.0) as writer:
                     fill(writer)
                     writer.discard()
         finally:
@@ -167,7 +167,7 @@ def test_when_the_disk_is_full_the_last_commit_stands_and_the_writer_goes_on(
 def test_a_file_that_was_cut_short_is_refused_and_does_not_end_the_process(
     path: Path, tmp_path: Path, share: float
 ) -> None:
-    with streamlsh.writer(path) as writer:
+    with streamlsh.writer(path, map_limit=1.0) as writer:
         fill(writer)
         writer.discard()
     cut = tmp_path / "cut"

@@ -18,7 +18,7 @@ import pytest
 
 import streamlsh
 from streamlsh import CommitResult, Delete, Position, Upsert, Upserts
-from streamlsh.writing import PreparedUpdates
+from streamlsh.preparing import PreparedUpdates
 from streamlsh_kafka import KafkaDeadLetters, KafkaSource
 from streamlsh_kafka.dead_letters import DeadLetter
 from tests.simulation.__main__ import main

@@ -14,6 +14,7 @@ from streamlsh.errors import (
     IndexContentError,
     IndexPathError,
     InvalidInputError,
+    MapLimitError,
     StreamLSHError,
     WriterLockedError,
 )
@@ -31,6 +32,8 @@ def example(kind: type[StreamLSHError]) -> StreamLSHError:
         return kind("wrong", expected="this", received="that")
     if issubclass(kind, WriterLockedError):
         return kind("wrong", holder="pid 7")
+    if issubclass(kind, MapLimitError):
+        return kind("wrong", used=7, limit=5)
     return kind("wrong")
 
 

@@ -18,7 +18,7 @@ ROWS = {
     "killed", "sigterm", "power", "second-consumer", "zombie", "broker-away", "below-start",
     "beyond-end", "topic-deleted", "topic-recreated", "gaps", "away-too-long", "partitions-added",
     "order", "poison", "dead-letters", "full", "readers", "pid-namespaces", "damaged", "formats",
-    "stall", "clock", "mixed",
+    "stall", "clock", "mixed", "stopped-writer",
 }  # fmt: skip
 
 

@@ -105,6 +105,42 @@ def test_a_wrong_value_in_the_environment_is_named(
     assert "STREAMLSH_KAFKA_POLICY: expected one of" in error_line(capsys, "status", "x")
 
 
+@pytest.mark.parametrize("share", ["0", "1.5", "nan", "much"])
+def test_a_limit_on_map_use_that_is_no_share_is_a_wrong_command_line(
+    index: str, log: str, share: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", index, "--update-log", log, "--map-limit", share])
+    assert caught.value.code == 2
+    assert f"argument --map-limit: expected a share above 0 and up to 1, received {share!r}" in (
+        capsys.readouterr().err
+    )
+
+
+def test_at_the_limit_on_map_use_the_consumer_says_so_and_stops_before_the_batch(
+    index: str,
+    lines: str,
+    log: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert main(["produce", lines, "--update-log", log]) == 0
+    run = ["run", index, "--update-log", log, "--until-end"]
+    monkeypatch.setenv("STREAMLSH_KAFKA_MAP_LIMIT", "1e-9")
+    assert main(run) == 1
+    *said, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("streamlsh-kafka: error: ")
+    assert "larger map_size or map_limit" in last
+    assert [
+        line for line in said if "ERROR map_limit used_bytes=" in line and "limit_bytes=" in line
+    ]
+    with streamlsh.open(index) as reader:
+        assert (len(reader), dict(reader.positions)) == (0, {})
+    assert main([*run, "--map-limit", "1"]) == 0
+    with streamlsh.open(index) as reader:
+        assert len(reader) == 2
+
+
 def test_bad_records_go_to_a_dead_letter_log(
     index: str, lines: str, log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,15 @@ def test_a_writer_is_not_given_a_map_of_no_size(path: Path, map_size: Any) -> No
         assert writer.epoch == 2
 
 
+@pytest.mark.parametrize("map_limit", [0, -0.1, 1.01, float("nan"), "0.5", True, None])
+def test_a_writer_is_not_given_a_limit_that_is_no_share(path: Path, map_limit: Any) -> None:
+    with pytest.raises(InvalidInputError, match="not a usable map_limit") as caught:
+        streamlsh.writer(path, map_limit=map_limit)
+    assert caught.value.received == repr(map_limit)
+    with streamlsh.writer(path, map_limit=1) as writer:
+        assert writer.epoch == 2
+
+
 def test_a_map_never_shrinks(path: Path) -> None:
     with streamlsh.open(path) as reader:
         before = reader.info()["bytes"]["map"]
