@@ -52,7 +52,9 @@ def describe_pin(reader: ReaderInfo) -> str:
     seconds = reader.outdated_seconds
     age = "of unknown age" if seconds is None else f"outdated for {seconds:,.0f} s"
     host, command = reader.host or "unknown", reader.command or "unknown"
-    return f"{age}, kept open by PID {reader.pid} on host {host} ({command})"
+    line = f"{age}, kept open by PID {reader.pid} on host {host} ({command})"
+    # A command line may hold anything, a line break too.
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def oldest_snapshot(readers: list[ReaderInfo]) -> ReaderInfo | None:

@@ -13,7 +13,7 @@ import pytest
 
 import streamlsh
 from streamlsh.cli.app import main
-from streamlsh.readers import oldest_snapshot
+from streamlsh.readers import describe_pin, oldest_snapshot
 from streamlsh.storage.presence import FOLDER
 from streamlsh.storage.times import MOST, note_time, outdated_seconds
 from streamlsh.writing import READER_CHECK_COMMITS
@@ -38,6 +38,11 @@ def commit(writer: streamlsh.Writer, times: int = 1) -> None:
 
 def pinned_by(writer: streamlsh.Writer, pid: int) -> list[streamlsh.ReaderInfo]:
     return [r for r in writer.readers() if r.pid == pid and r.transaction >= 0]
+
+
+def test_a_reader_is_described_in_one_line_whatever_its_command_line_holds() -> None:
+    line = describe_pin(streamlsh.ReaderInfo(7, "here", "python -c 'a\nb\x1b[2J'", 3, 61.0))
+    assert line == ("outdated for 61 s, kept open by PID 7 on host here (python -c 'a?b?[2J')")
 
 
 def test_the_newest_state_is_not_outdated_and_an_older_one_is(
