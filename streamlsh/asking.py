@@ -18,8 +18,9 @@ from streamlsh.metrics import as_queries, natural_scores
 from streamlsh.planning import Asked, Request, SearchPlan, check_count, new_search, plan_search
 from streamlsh.search import MAX_THREADS, NONE_EXCLUDED, Answer, answer_in_groups, answer_one
 from streamlsh.storage.failures import sound_records
+from streamlsh.storage.items import unpack_item
 from streamlsh.storage.opening import Index
-from streamlsh.storage.schema import ITEM, NO_SLOT
+from streamlsh.storage.schema import NO_SLOT
 from streamlsh.updates import check_id, check_vectors
 from streamlsh.view import View
 
@@ -57,7 +58,7 @@ def ask(
     Raises:
         InvalidInputError: an argument cannot be used.
     """
-    live, allowed = view.live, view.state.live
+    live, allowed = view.slots.live, view.state.live
     wanted = parse_filter(tags) if tags != () else None
     if wanted:
         with sound_records(index.environment.path):
@@ -151,7 +152,7 @@ def slot_of(index: Index, transaction: lmdb.Transaction, key: bytes) -> int | No
     value = transaction.get(key, db=index.environment.database("items"))
     if value is None:
         return None
-    slot: int = ITEM.unpack_from(value)[0]
+    slot, _ = unpack_item(key, value)
     return None if slot == NO_SLOT else slot
 
 

@@ -28,6 +28,7 @@ from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.opening import Index, open_index, read_held_out
 from streamlsh.storage.placing import RowReader
 from streamlsh.storage.schema import CALIBRATION_KEY
+from streamlsh.storage.sealing import seal
 from streamlsh.storage.state import read_state
 from streamlsh.updates import check_vectors
 from streamlsh.view import View, make_view
@@ -111,7 +112,7 @@ def keep_calibration(path: str | os.PathLike[str], calibration: Calibration) -> 
 def _keep(index: Index, calibration: Calibration) -> None:
     meta = index.environment.database("meta")
     with index.environment.write() as transaction:
-        transaction.put(CALIBRATION_KEY, calibration.pack(), db=meta)
+        transaction.put(CALIBRATION_KEY, seal(CALIBRATION_KEY, calibration.pack()), db=meta)
 
 
 def measure(
@@ -334,8 +335,8 @@ class _Runs:
         queries = self._queries[:count]
         begun = time.perf_counter()
         answers = answer_in_groups(
-            self._index.family, self._view, search, self._view.live, NONE_EXCLUDED, queries, 1,
-            lambda answer: (answer.slots, answer.scores, answer.notes),
+            self._index.family, self._view, search, self._view.slots.live, NONE_EXCLUDED,
+            queries, 1, lambda answer: (answer.slots, answer.scores, answer.notes),
         )  # fmt: skip
         seconds = (time.perf_counter() - begun) / count
         slots, scores_of, notes = (np.concatenate(parts) for parts in zip(*answers, strict=True))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import lmdb
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +19,19 @@ from streamlsh.staging import STORED, ItemChange, StagedUpdate, StoredItem, reso
 from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.changes import write_changes
 from streamlsh.storage.giving import give_slots, roomy_slots
+from streamlsh.storage.items import (
+    marker_commit,
+    pack_expiry,
+    pack_item,
+    pack_marker,
+    unpack_expiry,
+    unpack_item,
+)
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader, store_rows
 from streamlsh.storage.positions import read_positions, write_positions
 from streamlsh.storage.schema import (
-    ITEM,
     LIVE_PAGE_SLOTS,
-    MARKER,
     NO_SLOT,
     NO_VERSION,
     STATE_KEY,
@@ -176,7 +181,7 @@ def _stored_items(
     found = {}
     with snapshot.cursor(index.environment.database("items")) as cursor:
         for key, value in cursor.getmulti(sorted(keys)):
-            slot, version = ITEM.unpack_from(value)
+            slot, version = unpack_item(key, value)
             if slot == NO_SLOT:
                 found[bytes(key)] = StoredItem(version=version, marker=True)
             else:
@@ -404,7 +409,7 @@ class _Step:
             before = stored.extras if slot == stored.slot else b""
             if change.present:
                 if slot != stored.slot or change.version != stored.version:
-                    items.append((key, ITEM.pack(slot, change.version)))
+                    items.append((key, pack_item(key, slot, change.version)))
                 if before != change.extras:
                     self._tag_changes.replace(slot, before, change.extras)
                     if change.extras:
@@ -412,8 +417,7 @@ class _Step:
             elif change.version != NO_VERSION:
                 if not stored.marker or change.version != stored.version:
                     markers.append(key)
-                    marker = MARKER.pack(NO_SLOT, change.version, self.state.commit)
-                    items.append((key, marker))
+                    items.append((key, pack_marker(key, change.version, self.state.commit)))
             elif stored.slot != NO_SLOT:
                 self._transaction.delete(key, db=self._items)
         # In order of keys, neighbours share a page; and one call spares the interpreter many.
@@ -426,11 +430,12 @@ class _Step:
         """Note when this commit's delete markers were made, and drop those that are too old."""
         now = time.time()
         if markers:
-            record = msgpack.packb([now, markers])
-            self._transaction.put(commit_key(self.state.commit), record, db=self._expiry)
+            record_key = commit_key(self.state.commit)
+            record = pack_expiry(record_key, now, markers)
+            self._transaction.put(record_key, record, db=self._expiry)
         with self._snapshot.cursor(self._expiry) as cursor:
             for key, value in islice(cursor, EXPIRED_RECORDS):
-                made, ids = msgpack.unpackb(value)
+                made, ids = unpack_expiry(key, value)
                 if now - made <= self._index.config.delete_retention:
                     break
                 for item_id in ids:
@@ -440,10 +445,8 @@ class _Step:
     def _drop_marker(self, key: bytes, commit: int) -> None:
         """Drop a delete marker unless the id was written again since."""
         value = self._transaction.get(key, db=self._items)
-        if value is not None and len(value) == MARKER.size:
-            slot, _, made = MARKER.unpack(value)
-            if slot == NO_SLOT and made == commit:
-                self._transaction.delete(key, db=self._items)
+        if value is not None and marker_commit(key, value) == commit:
+            self._transaction.delete(key, db=self._items)
 
 
 def _sum(items: list[tuple[bytes, int]], dim: int) -> Sums:

@@ -42,7 +42,7 @@ class TagFilter:
 
 @dataclass(frozen=True, slots=True)
 class FilteredLive:
-    """The live slots that pass a filter, laid out as ``View.live``.
+    """The live slots that pass a filter, laid out as ``SlotTables.live``.
 
     Attributes:
         pages: for each page of the live bitmap the address of one like it, 0 where no slot
@@ -110,8 +110,8 @@ def filter_live(
         wanted: the filter.
     """
     if not wanted:
-        return FilteredLive(view.live, view.state.live, np.zeros((0, PAGE_WORDS), np.uint16))
-    alive = set(np.flatnonzero(view.live).tolist())
+        return FilteredLive(view.slots.live, view.state.live, np.zeros((0, PAGE_WORDS), np.uint16))
+    alive = set(np.flatnonzero(view.slots.live).tolist())
     rows: dict[int, int] = {}
     passing = np.zeros((0, PAGE_WORDS), np.uint16)
     with transaction.cursor(index.environment.database("tags")) as cursor:
@@ -130,7 +130,7 @@ def filter_live(
     numbers = np.fromiter(rows, np.int64, len(rows))
     counts = np.bitwise_count(passing.view(np.uint64)).sum(axis=1, dtype=np.int64)
     addresses = passing.ctypes.data + passing.strides[0] * np.arange(len(passing))
-    pages = np.zeros(len(view.live), np.int64)
+    pages = np.zeros(len(view.slots.live), np.int64)
     pages[numbers] = np.where(counts, addresses, 0)
     return FilteredLive(pages, int(counts.sum()), passing)
 

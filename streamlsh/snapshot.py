@@ -17,9 +17,10 @@ from streamlsh.filtering import Tags
 from streamlsh.hits import Hits, Item
 from streamlsh.planning import Request, plan_search
 from streamlsh.storage.failures import READ_FAULTS, read_error, sound_records
+from streamlsh.storage.items import unpack_item
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader
-from streamlsh.storage.schema import ITEM, NO_SLOT, NO_VERSION, number_key
+from streamlsh.storage.schema import NO_SLOT, NO_VERSION, number_key
 from streamlsh.updates import Position, check_id, unpack_extras
 from streamlsh.verifying import VerifyReport, verify_index
 from streamlsh.view import View
@@ -236,7 +237,7 @@ class Snapshot:
             return self._read_item(key, value)
 
     def _read_item(self, key: bytes, value: memoryview) -> Item | None:
-        slot, version = ITEM.unpack_from(value)
+        slot, version = unpack_item(key, value)
         if slot == NO_SLOT:
             return None
         environment = self._index.environment

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamlsh.commit import check_epoch
 from streamlsh.storage.bitmap import Bitmap
+from streamlsh.storage.failures import sound_records
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS, STATE_KEY
@@ -41,9 +42,13 @@ def begin_sweep(index: Index, epoch: int) -> None:
 
 
 def find_ghosts(index: Index) -> list[str]:
-    """The ids of the items that were not named since the sweep began."""
+    """The ids of the items that were not named since the sweep began.
+
+    Raises:
+        CorruptIndexError: they cannot be read.
+    """
     environment = index.environment
-    with environment.read() as snapshot:
+    with environment.read() as snapshot, sound_records(environment.path):
         state = read_state(snapshot, environment.database("meta"))
         live = Bitmap(snapshot, environment.database("live"))
         seen = Bitmap(snapshot, environment.database("seen"))

@@ -16,13 +16,17 @@ from streamlsh.content import add, content_digest, item_record, no_content, sum_
 from streamlsh.errors import CorruptIndexError
 from streamlsh.preparing import prepare
 from streamlsh.storage.bitmap import Bitmap
+from streamlsh.storage.changes import check_changes
 from streamlsh.storage.failures import storage_errors
+from streamlsh.storage.items import unpack_expiry, unpack_item
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader
+from streamlsh.storage.positions import read_positions
 from streamlsh.storage.rows import Rows
-from streamlsh.storage.schema import ITEM, LIVE_PAGE_SLOTS, NO_SLOT, number_key
+from streamlsh.storage.schema import LIVE_PAGE_SLOTS, NO_SLOT, number_key
+from streamlsh.storage.slot_tables import check_slots
 from streamlsh.storage.soundness import check_pages
-from streamlsh.storage.state import State, read_state
+from streamlsh.storage.state import State, read_calibration, read_state
 from streamlsh.storage.tags import record_postings
 from streamlsh.updates import unpack_extras
 
@@ -50,12 +54,12 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
     """Walk the commit that a transaction sees.
 
     Checked, in this order: the pages of the newest commit and the list of free ones are such that
-    LMDB can follow them; every item's slot lies below the end, is live, is no other item's and has
-    a record that names the item; the content adds up to the digest; the bitmaps and the record
-    count agree with the number of items; the postings of tags are exactly those that the slots'
-    records come to; every row's codes and norm are those of its vector, and its entries in
-    segments and tail are exactly those that the family gives for its vector; segments are sorted
-    and as long as the state says.
+    LMDB can follow them; the checksums of all small records fit; every item's slot lies below the
+    end, is live, is no other item's and has a record that names the item; the content adds up to
+    the digest; the bitmaps and the record count agree with the number of items; the postings of
+    tags are exactly those that the slots' records come to; every row's codes and norm are those of
+    its vector, and its entries in segments and tail are exactly those that the family gives for its
+    vector; segments are sorted and as long as the state says.
 
     Raises:
         CorruptIndexError: naming the first invariant that is broken.
@@ -65,6 +69,8 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
         with storage_errors(environment.path):
             check_pages(environment.path, environment.handle)
             state = read_state(transaction, environment.database("meta"))
+            check_slots(index, transaction, state)
+            _check_records(index, transaction)
             rows = RowReader(transaction, environment, index.rows, state.open_block)
             slots, markers = _check_items(index, transaction, state, rows)
             _check_bitmaps(index, transaction, state, slots)
@@ -84,6 +90,17 @@ def _require(sound: bool, what: str, expected: object, received: object) -> None
         raise CorruptIndexError(what, expected=expected, received=received)
 
 
+def _check_records(index: Index, transaction: lmdb.Transaction) -> None:
+    """Check the checksums of what nothing else is compared with."""
+    environment = index.environment
+    read_calibration(transaction, environment.database("meta"))
+    read_positions(transaction, environment)
+    check_changes(transaction, environment.database("changes"))
+    with transaction.cursor(environment.database("expiry")) as cursor:
+        for key, value in cursor:
+            unpack_expiry(key, value)
+
+
 def _check_items(
     index: Index, transaction: lmdb.Transaction, state: State, rows: RowReader
 ) -> tuple[NDArray[np.uint32], int]:
@@ -98,7 +115,7 @@ def _check_items(
     with transaction.cursor(environment.database("items")) as cursor:
         for key, value in cursor:
             name = bytes(key)
-            slot, version = ITEM.unpack_from(value)
+            slot, version = unpack_item(name, value)
             if slot == NO_SLOT:
                 markers += 1
                 continue

@@ -7,7 +7,6 @@ numbers are never used again. So after a commit only what was written since must
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -17,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.bounds import check_segment
-from streamlsh.buckets.layout import GROUP_ENTRIES, blocks_per_chunk, sort_groups
-from streamlsh.buckets.segment import segment_keys
+from streamlsh.buckets.layout import GROUP_BYTES, GROUP_ENTRIES, blocks_per_chunk, sort_groups
+from streamlsh.buckets.segment import part_addresses
 from streamlsh.calibration import Calibration
 from streamlsh.config import METRICS
-from streamlsh.errors import CorruptIndexError
 from streamlsh.kernels import where as places
 from streamlsh.planning import Asked, Search
-from streamlsh.storage.changes import Changes, read_changes
+from streamlsh.storage.changes import read_changes
 from streamlsh.storage.opening import Index
 from streamlsh.storage.positions import read_positions
-from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT
-from streamlsh.storage.schema import LIVE_PAGE_SLOTS, PAD, number_key
-from streamlsh.storage.state import NO_BLOCK, State, read_calibration, read_state
+from streamlsh.storage.rows import STRIP_SHIFT
+from streamlsh.storage.schema import number_key
+from streamlsh.storage.slot_tables import SlotTables, slot_tables
+from streamlsh.storage.state import State, read_calibration, read_state
 from streamlsh.storage.values import address_of, fetch
 from streamlsh.updates import Position
 
@@ -44,9 +43,7 @@ class View:
         transaction_id: of the commit in LMDB.
         map_generation: of the environment; a remapped file makes all addresses void.
         state: the commit's state.
-        blocks: addresses of the slot blocks, 0 where the open block stands in strips alone.
-        names: addresses of the name blocks likewise.
-        live: addresses of the live bitmap's pages, 0 where there is none.
+        slots: where what stands at slots is.
         where: everything a kernel must know; see ``streamlsh.kernels.where``.
         tables: what ``where`` holds the addresses of, kept alive.
         calibration: what was measured of the index, if it was.
@@ -58,9 +55,7 @@ class View:
     transaction_id: int
     map_generation: int
     state: State
-    blocks: I64
-    names: I64
-    live: I64
+    slots: SlotTables
     where: I64
     tables: tuple[NDArray[Any], ...]
     calibration: Calibration | None
@@ -88,65 +83,21 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         changes = read_changes(
             transaction, environment.database("changes"), before.state.writes, state.writes
         )
-    blocks = state.slot_end >> layout.block_shift
-    stored = transaction.stat(environment.database("blocks"))["entries"]
-    # A new block may stand in strips alone.
-    if not stored <= blocks <= stored + 1 or not NO_BLOCK <= state.open_block < blocks:
-        raise CorruptIndexError(
-            "the count of slots of the index is damaged; restore it from a copy or rebuild it",
-            expected=f"slots of {stored} blocks, of which one may be open",
-            received=f"{state.slot_end} slots and open block {state.open_block}",
-        )  # fmt: skip
-    if before is None or changes is None:
-        nothing = np.zeros(0, np.int64)
-        known = (nothing, nothing, nothing)
-        changes = Changes(
-            np.arange(blocks, dtype=np.uint32),
-            np.arange(-(-state.slot_end // LIVE_PAGE_SLOTS), dtype=np.uint32),
-        )
-    else:
-        known = (before.blocks, before.names, before.live)
-
-    def addresses(name: str, keys: Iterable[bytes]) -> I64:
-        """Where values are, 0 for those that there are not."""
-        database = environment.database(name)
-        values = [transaction.get(key, db=database) for key in keys]
-        return np.array(
-            [0 if value is None else _address(memoryview(value)) for value in values], np.int64
-        )
-
-    def looked_up(name: str, known: I64, count: int, numbers: NDArray[np.uint32]) -> I64:
-        """The table that was known, grown to ``count``, with those of some numbers anew."""
-        table = np.zeros(count, np.int64)
-        table[: len(known)] = known
-        table[numbers] = addresses(name, map(number_key, numbers.tolist()))
-        return table
-
-    rows_at = looked_up("blocks", known[0], blocks, changes.blocks)
-    names_at = looked_up("names", known[1], blocks, changes.blocks)
-    pages = -(-state.slot_end // LIVE_PAGE_SLOTS)
-    live = looked_up("live", known[2], pages, changes.pages)
-    strip_keys = []
-    if state.open_block != NO_BLOCK:
-        first_strip = state.open_block << layout.block_shift >> STRIP_SHIFT
-        count = layout.rows_per_block // STRIP_ROWS
-        strip_keys = [number_key(strip) for strip in range(first_strip, first_strip + count)]
-    strips, name_strips = addresses("strips", strip_keys), addresses("name_strips", strip_keys)
+    slots = slot_tables(index, transaction, state, before.slots if before else None, changes)
     groups = (state.tail_entries + GROUP_ENTRIES - 1) // GROUP_ENTRIES
     for segment in state.segments:
         if before is None or segment.number not in before.parts:
             check_segment(
                 transaction, environment.database("segments"), segment, index.family.buckets,
-                blocks_per_chunk(layout.chunk_bytes),
+                layout.chunk_bytes,
             )  # fmt: skip
     parts = {
         segment.number: before.parts[segment.number]
         if before and segment.number in before.parts
         else np.array(
-            [
-                _address(fetch(transaction, environment.database("segments"), key))
-                for key in segment_keys(segment)
-            ],
+            part_addresses(
+                transaction, environment.database("segments"), segment, layout.chunk_bytes
+            ),
             np.int64,
         )
         for segment in state.segments
@@ -159,7 +110,7 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         chunk += segment.chunks
     tail_buckets, tail_places = sort_groups(
         [
-            fetch(transaction, environment.database("tail"), number_key(group))
+            fetch(transaction, environment.database("tail"), number_key(group), GROUP_BYTES)
             for group in range(groups)
         ],
         state.tail_entries,
@@ -173,31 +124,26 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         (places.TAIL_BUCKETS, address_of(tail_buckets)),
         (places.TAIL_ENTRIES, state.tail_entries),
         (places.TAIL_PLACES, address_of(tail_places)), (places.BUCKETS, index.family.buckets),
-        (places.BLOCKS, address_of(rows_at)), (places.BLOCK_COUNT, len(rows_at)),
-        (places.NAMES, address_of(names_at)), (places.NAME_STRIPS, address_of(name_strips)),
-        (places.STRIPS, address_of(strips)), (places.OPEN_BLOCK, state.open_block),
+        (places.BLOCKS, address_of(slots.blocks)), (places.BLOCK_COUNT, len(slots.blocks)),
+        (places.NAMES, address_of(slots.names)),
+        (places.NAME_STRIPS, address_of(slots.name_strips)),
+        (places.STRIPS, address_of(slots.strips)), (places.OPEN_BLOCK, state.open_block),
         (places.BLOCK_SHIFT, layout.block_shift),
         (places.STRIP_SHIFT, STRIP_SHIFT), (places.CODE_WIDTH, layout.code_width),
         (places.DIM, layout.dim), (places.SLOT_END, state.slot_end),
         (places.METRIC, METRICS.index(index.config.metric)),
+        (places.VALUES_END, slots.end),
     ):  # fmt: skip
         where[place] = value
     return View(
         transaction.id(),
         environment.map_generation,
         state,
-        rows_at,
-        names_at,
-        live,
+        slots,
         where,
-        (segments, chunks, tail_buckets, tail_places, strips, name_strips),
+        (segments, chunks, tail_buckets, tail_places),
         read_calibration(transaction, environment.database("meta")),
         {},
         MappingProxyType(read_positions(transaction, environment)),
         parts,
     )
-
-
-def _address(value: memoryview) -> int:
-    """Where the content of a stored value is."""
-    return address_of(value) + PAD

@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamlsh.buckets.bounds import check_segment
 from streamlsh.collecting import collect, collect_deletes, collect_upserts
 from streamlsh.commit import Batch, commit_batch
 from streamlsh.config import DEFAULT_MAP_LIMIT, IndexConfig, check_map_limit, check_map_size
@@ -24,6 +25,7 @@ from streamlsh.storage.locking import release_lock, take_lock
 from streamlsh.storage.opening import Index, open_index
 from streamlsh.storage.positions import read_positions
 from streamlsh.storage.schema import STATE_KEY
+from streamlsh.storage.slot_tables import check_slots
 from streamlsh.storage.state import read_state
 from streamlsh.sweeping import begin_sweep, find_ghosts
 from streamlsh.updates import (
@@ -106,6 +108,12 @@ class Writer:
         meta = index.environment.database("meta")
         with index.environment.write() as transaction, index.environment.read() as snapshot:
             state = read_state(snapshot, meta)
+            check_slots(index, snapshot, state)
+            for segment in state.segments:
+                check_segment(
+                    snapshot, index.environment.database("segments"), segment,
+                    index.family.buckets, index.rows.chunk_bytes,
+                )  # fmt: skip
             state.epoch += 1
             transaction.put(STATE_KEY, state.pack(), db=meta)
             self._positions = read_positions(snapshot, index.environment)

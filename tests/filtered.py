@@ -21,7 +21,7 @@ def passing(source: Reader | Snapshot, tags: Any) -> list[str]:
             return passing(snapshot, tags)
     view, wanted = source._view, parse_filter(tags)
     found = filter_live(source._index, source._transaction, view, wanted)
-    assert found.pages.shape == view.live.shape
+    assert found.pages.shape == view.slots.live.shape
     slots: list[int] = []
     for number, address in enumerate(found.pages.tolist()):
         if address:

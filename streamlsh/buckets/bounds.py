@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import lmdb
 
-from streamlsh.buckets.layout import LANES
-from streamlsh.buckets.segment import Segment, read_directory
+from streamlsh.buckets.segment import Segment, entries_per_chunk, read_directory
 from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.schema import segment_key
 from streamlsh.storage.values import fetch
@@ -16,7 +15,7 @@ def check_segment(
     database: lmdb._Database,
     segment: Segment,
     buckets: int,
-    blocks_per_chunk: int,
+    chunk_bytes: int,
 ) -> None:
     """Check the directory of a segment; once for each, as a segment never changes.
 
@@ -28,7 +27,7 @@ def check_segment(
         database: the ``segments`` database.
         segment: what the state says of it.
         buckets: of the family, over all tables.
-        blocks_per_chunk: entry blocks in a chunk.
+        chunk_bytes: size of the large values.
 
     Raises:
         CorruptIndexError: naming what is out of bounds.
@@ -49,6 +48,6 @@ def check_segment(
             what, expected=f"starts that rise from 0 to {segment.entries}",
             received=f"others, from {starts[0]} to {starts[-1]}",
         )  # fmt: skip
-    chunks = -(-segment.entries // (LANES * blocks_per_chunk))
+    chunks = -(-segment.entries // entries_per_chunk(chunk_bytes))
     if segment.chunks != chunks:
         raise CorruptIndexError(what, expected=f"{chunks} chunks", received=segment.chunks)

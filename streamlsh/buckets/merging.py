@@ -167,7 +167,7 @@ def go_on(
     started = merge.entries % per_chunk
     begun = fetch(snapshot, database, segment_key(merge.number, merge.chunks)) if started else None
     room = room // per_chunk * per_chunk - started
-    sources = Sources.stored(snapshot, database, segments)
+    sources = Sources.stored(snapshot, database, segments, chunk_bytes)
     at, place = np.array(merge.at, np.int64), np.array(merge.place, np.int64)
     merged = merge_some(sources, chunk_bytes, live, at, place, room, READ * room, begun)
     used = max(merged.entries - merge.entries, -(-merged.read // READ))

@@ -62,6 +62,29 @@ def segment_keys(segment: Segment) -> list[bytes]:
     return [segment_key(segment.number, part) for part in range(segment.chunks + 1)]
 
 
+def part_addresses(
+    transaction: lmdb.Transaction, database: lmdb._Database, segment: Segment, chunk_bytes: int
+) -> list[int]:
+    """Where the content of all parts of a segment is, the directory's first.
+
+    Raises:
+        CorruptIndexError: one is missing, or too short for what it must hold.
+    """
+    per_chunk = entries_per_chunk(chunk_bytes)
+    sizes = [max(PAD + 4 * (2 * segment.codes + 1), IN_PLACE)]
+    sizes += [_chunk_size(segment.entries, per_chunk, chunk) for chunk in range(segment.chunks)]
+    return [
+        address_of(fetch(transaction, database, key, size)) + PAD
+        for key, size in zip(segment_keys(segment), sizes, strict=True)
+    ]
+
+
+def _chunk_size(entries: int, per_chunk: int, chunk: int) -> int:
+    """Size of one chunk's value, of a segment with so many entries."""
+    blocks = -(-min(per_chunk, entries - chunk * per_chunk) // LANES)
+    return max(PAD + blocks * BLOCK.itemsize, IN_PLACE)
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where segments are, for ``merge_segments``.
@@ -76,15 +99,16 @@ class Sources:
 
     @staticmethod
     def stored(
-        snapshot: lmdb.Transaction, database: lmdb._Database, segments: list[Segment]
+        snapshot: lmdb.Transaction,
+        database: lmdb._Database,
+        segments: list[Segment],
+        chunk_bytes: int,
     ) -> Sources:
         """Those of segments that a snapshot sees, for as long as it is open."""
         table = np.zeros((len(segments), 4), np.int64)
         chunks: list[int] = []
         for row, segment in zip(table, segments, strict=True):
-            parts = [
-                address_of(fetch(snapshot, database, key)) + PAD for key in segment_keys(segment)
-            ]
+            parts = part_addresses(snapshot, database, segment, chunk_bytes)
             row[:] = segment.codes, parts[0], parts[0] + 4 * segment.codes, len(chunks)
             chunks += parts[1:]
         return Sources(table, np.array(chunks, np.int64))
@@ -162,8 +186,7 @@ def write_chunks(
     """Store the chunks that a step of a merge has made as parts of a segment."""
     per_chunk = entries_per_chunk(merged.chunks.shape[1])
     for chunk, value in enumerate(merged.chunks, merged.first):
-        blocks = -(-min(per_chunk, merged.entries - chunk * per_chunk) // LANES)
-        size = max(PAD + blocks * BLOCK.itemsize, IN_PLACE)
+        size = _chunk_size(merged.entries, per_chunk, chunk)
         transaction.put(segment_key(number, chunk + 1), value[:size].data, db=database)
 
 
@@ -209,7 +232,7 @@ def write_segment(
     codes, first = np.unique(entries.buckets, return_index=True)
     starts = np.append(first, len(entries)).astype(np.uint32)
     blocks = pack_entries(entries)
-    stored = Sources.stored(snapshot, database, older)
+    stored = Sources.stored(snapshot, database, older, chunk_bytes)
     row = [len(codes), address_of(codes), address_of(starts), len(stored.chunks)]
     step = blocks_per_chunk(chunk_bytes) * BLOCK.itemsize
     chunks = address_of(blocks) + np.arange(0, blocks.nbytes, step)

@@ -13,7 +13,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import GROUP_ENTRIES, Entries, pack_group, unpack_group
+from streamlsh.buckets.layout import GROUP_BYTES, GROUP_ENTRIES, Entries, pack_group, unpack_group
 from streamlsh.buckets.merging import AT_ONCE, Merge, Purge, free_segments, go_on
 from streamlsh.buckets.segment import (
     TAIL_ENTRIES,
@@ -32,7 +32,7 @@ def read_tail(transaction: lmdb.Transaction, tail: lmdb._Database, count: int) -
     """The first ``count`` entries of the tail, group by group."""
     return [
         unpack_group(
-            fetch(transaction, tail, number_key(start // GROUP_ENTRIES)),
+            fetch(transaction, tail, number_key(start // GROUP_ENTRIES), GROUP_BYTES),
             min(GROUP_ENTRIES, count - start),
         )
         for start in range(0, count, GROUP_ENTRIES)
@@ -132,7 +132,7 @@ class _Change:
         group = state.tail_entries // GROUP_ENTRIES
         state.tail_entries += len(entries)
         if kept:
-            last = unpack_group(fetch(self.snapshot, tail, number_key(group)), kept)
+            last = unpack_group(fetch(self.snapshot, tail, number_key(group), GROUP_BYTES), kept)
             entries = Entries.joined([last, entries])
         for start in range(0, len(entries), GROUP_ENTRIES):
             part = entries.take(slice(start, start + GROUP_ENTRIES))

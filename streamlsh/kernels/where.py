@@ -47,7 +47,9 @@ NAMES = 19
 """Address of the addresses of name blocks, of which there are as many as of slot blocks."""
 NAME_STRIPS = 20
 """Address of the addresses of the open block's name strips, as many as of strips."""
-SIZE = 21
+VALUES_END = 21
+"""Address behind the last value that is known to be in the file: no id may end past it."""
+SIZE = 22
 
 MOST_ID = 511
 """Bytes of the longest id."""
@@ -101,7 +103,7 @@ def locate_end(where: I64, slot: int) -> int:
 def locate_name(where: I64, slot: int) -> tuple[int, int]:
     """Where the id of a slot's item is: (address of its bytes, how many).
 
-    A damaged block may say anything: an id that cannot be counts as empty.
+    A damaged block may say anything: an id that cannot be, or is not in the file, counts as empty.
     """
     address, shift = _name_block(where, slot)
     rows = 1 << shift
@@ -109,9 +111,10 @@ def locate_name(where: I64, slot: int) -> tuple[int, int]:
     ends = carray(pointer(address), rows, np.uint32)
     first = np.int64(ends[row - 1]) if row else 0
     length = np.int64(ends[row]) - first
-    if length < 0 or length > MOST_ID or first > row * MOST_ID:
+    begin = address + 4 * rows + first
+    if length < 0 or length > MOST_ID or begin + length > where[VALUES_END]:
         return address, np.int64(0)
-    return address + 4 * rows + first, length
+    return begin, length
 
 
 @inlined

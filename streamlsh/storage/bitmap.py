@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS, PAD, in_place, number_key
-from streamlsh.storage.values import address_of
+from streamlsh.storage.values import address_of, sized
 
 PAGE_BYTES = LIVE_PAGE_SLOTS // 8
 
@@ -80,7 +80,7 @@ class Bitmap:
             value = self._snapshot.get(number_key(number), db=self._database)
             page = np.zeros(PAGE_BYTES, np.uint8)
             if value is not None:
-                page[:] = np.frombuffer(value, np.uint8, PAGE_BYTES, PAD)
+                page[:] = np.frombuffer(sized(value, PAD + PAGE_BYTES), np.uint8, PAGE_BYTES, PAD)
             self._pages[number] = page
         return page
 

@@ -12,7 +12,9 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.schema import commit_key
+from streamlsh.storage.sealing import Buffer, seal, unseal
 
 KEPT = 512
 """Records kept. A reader that is further behind looks everything up anew."""
@@ -50,7 +52,8 @@ def write_changes(
         pages: pages of the live bitmap that it wrote.
     """
     numbers = np.array([len(blocks), *blocks, *pages], np.uint32)
-    transaction.put(commit_key(write), numbers.tobytes(), db=database)
+    key = commit_key(write)
+    transaction.put(key, seal(key, numbers.tobytes()), db=database)
     if write > KEPT:
         transaction.delete(commit_key(write - KEPT), db=database)
 
@@ -58,18 +61,45 @@ def write_changes(
 def read_changes(
     transaction: lmdb.Transaction, database: lmdb._Database, after: int, last: int
 ) -> Changes | None:
-    """What was written after one write up to another; ``None`` if that is not known any more."""
+    """What was written after one write up to another; ``None`` if that is not known any more.
+
+    Raises:
+        CorruptIndexError: a record is damaged.
+    """
     if last - after > KEPT:
         return None
     blocks, pages = [np.zeros(0, np.uint32)], [np.zeros(0, np.uint32)]
     for write in range(after + 1, last + 1):
-        value = transaction.get(commit_key(write), db=database)
+        key = commit_key(write)
+        value = transaction.get(key, db=database)
         if value is None:
             return None
-        numbers = np.frombuffer(value, np.uint32)
+        numbers = _unpack(key, value)
         blocks.append(numbers[1 : 1 + numbers[0]])
         pages.append(numbers[1 + int(numbers[0]) :])
     return Changes(_distinct(blocks), _distinct(pages))
+
+
+def check_changes(transaction: lmdb.Transaction, database: lmdb._Database) -> None:
+    """Check all records.
+
+    Raises:
+        CorruptIndexError: one is damaged.
+    """
+    with transaction.cursor(database) as cursor:
+        for key, value in cursor:
+            _unpack(key, value)
+
+
+def _unpack(key: Buffer, value: Buffer) -> U32:
+    try:
+        return np.frombuffer(unseal(key, value), np.uint32)
+    except ValueError as error:
+        raise CorruptIndexError(
+            "a record of what a commit wrote is damaged; restore the index from a copy or rebuild "
+            "it",
+            expected="a sound record", received=str(error),
+        ) from error  # fmt: skip
 
 
 def _distinct(parts: list[U32]) -> U32:

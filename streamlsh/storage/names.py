@@ -9,13 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.storage.schema import PAD, in_place
+from streamlsh.storage.schema import IN_PLACE, PAD, in_place
 
 
 def pack_names(ids: list[bytes]) -> bytes:
     """The name block of as many slots as there are ids; empty for slots without an item."""
     ends = np.cumsum(np.fromiter(map(len, ids), np.uint32, len(ids)), dtype=np.uint32)
     return in_place(ends.tobytes() + b"".join(ids))
+
+
+def least_bytes(capacity: int) -> int:
+    """Size of a name block of so many slots that holds no id."""
+    return max(PAD + 4 * capacity, IN_PLACE)
 
 
 def unpack_names(value: memoryview, capacity: int) -> list[bytes]:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.environment import Environment
-from streamlsh.storage.names import name_at, pack_names, unpack_names
+from streamlsh.storage.names import least_bytes, name_at, pack_names, unpack_names
 from streamlsh.storage.rows import STRIP_ROWS, STRIP_SHIFT, RowLayout, Rows
 from streamlsh.storage.schema import PAD, number_key
-from streamlsh.storage.values import address_of
+from streamlsh.storage.values import address_of, sized
 
 U32 = NDArray[np.uint32]
 Databases = tuple[str, str]
@@ -139,10 +139,10 @@ class RowReader:
         shift = self._layout.block_shift
         block = slot >> shift
         if block == self._open:
-            strip = self._get(databases[1], slot >> STRIP_SHIFT)
+            strip = self._get(databases[1], slot >> STRIP_SHIFT, STRIP_ROWS)
             if strip is not None:
                 return strip, STRIP_ROWS, slot & (STRIP_ROWS - 1)
-        value = self._get(databases[0], block)
+        value = self._get(databases[0], block, 1 << shift)
         if value is not None:
             return value, 1 << shift, slot & ((1 << shift) - 1)
         return None
@@ -156,9 +156,12 @@ class RowReader:
             )  # fmt: skip
         return found
 
-    def _get(self, database: str, number: int) -> memoryview | None:
+    def _get(self, database: str, number: int, capacity: int) -> memoryview | None:
         value = self._snapshot.get(number_key(number), db=self._environment.database(database))
-        return None if value is None else memoryview(value)
+        if value is None:
+            return None
+        size = self._layout.value_bytes(capacity) if database in ROWS else least_bytes(capacity)
+        return sized(value, size)
 
 
 def store_rows(

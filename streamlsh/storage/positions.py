@@ -10,6 +10,7 @@ import msgpack
 from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.environment import Environment
 from streamlsh.storage.schema import parse_position_key, position_key
+from streamlsh.storage.sealing import seal, unseal
 from streamlsh.updates import Position, check_position
 
 
@@ -32,7 +33,7 @@ def read_positions(
 def _unpack(key: bytes, value: bytes) -> Position:
     try:
         stream, partition = parse_position_key(key)
-        offset, identity = msgpack.unpackb(value)
+        offset, identity = msgpack.unpackb(unseal(key, value))
         position = Position(stream, partition, offset, identity)
         check_position(position)
     # PositionError is a ValueError.
@@ -50,8 +51,6 @@ def write_positions(
 ) -> None:
     """Store positions over those of the same stream and partition."""
     for position in positions:
-        transaction.put(
-            position_key(position.stream, position.partition),
-            msgpack.packb([position.offset, position.identity]),
-            db=environment.database("positions"),
-        )
+        key = position_key(position.stream, position.partition)
+        record = msgpack.packb([position.offset, position.identity])
+        transaction.put(key, seal(key, record), db=environment.database("positions"))

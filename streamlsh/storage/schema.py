@@ -11,18 +11,20 @@ database     key                             value
 meta         ``format``                      u32, the format version
 meta         ``config``                      msgpack of the ``IndexConfig``
 meta         ``digest``                      SHA-256 of configuration and family
-meta         ``state``                       msgpack of the ``State`` of the last commit
+meta         ``state``                       sealed msgpack of the ``State`` of the last commit
 meta         ``stamp``                       u64, the LMDB transaction that committed last
 meta         ``times``                       rows of u64, f64: LMDB transactions and when they
                                              were committed, see ``storage.times``
-meta         ``calibration``                 msgpack of the ``Calibration``, if there is one
+meta         ``calibration``                 sealed msgpack of the ``Calibration``, if there is one
 meta         ``held out``                    array (n, dim): rows of the sample that the family
                                              was not trained on, to calibrate with
 family       array name                      dtype, shape and bytes of one frozen array
-positions    u32 partition, stream (UTF-8)   msgpack [offset, identity]
-changes      write u64                       blocks and pages of ``live`` that a transaction wrote
-items        id (UTF-8)                      slot u32, version i64; deleted: also commit i64
-expiry       commit u64                      msgpack [time, ids deleted with a version]
+positions    u32 partition, stream (UTF-8)   sealed msgpack [offset, identity]
+changes      write u64                       sealed: blocks and pages of ``live`` that a
+                                             transaction wrote
+items        id (UTF-8)                      sealed: slot u32, version i64; deleted: also commit
+                                             i64
+expiry       commit u64                      sealed msgpack [time, ids deleted with a version]
 extras       slot u32                        msgpack [tags, attributes] of an item that has any
 blocks       block u32                       slot block: the rows of ``rows_per_block`` slots
 strips       strip u32                       slot block of ``STRIP_ROWS`` slots of the open block,
@@ -40,6 +42,8 @@ tags         tag length u8, tag, page u32    the slots of that page (as in ``liv
                                              have the tag: sorted offsets u16, or 2,048 bytes
                                              of bitmap where those are no shorter
 ===========  ==============================  ==================================================
+
+What is *sealed* ends with a checksum of key and record; see ``storage.sealing``.
 
 ``blocks``, ``strips``, ``names``, ``name_strips``, ``live``, ``tail`` and ``segments`` are read
 by kernels in place. Their

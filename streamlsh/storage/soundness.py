@@ -14,7 +14,7 @@ from pathlib import Path
 import lmdb
 
 from streamlsh.errors import CorruptIndexError, NewerFormatError, OlderFormatError
-from streamlsh.storage.pages import PAGE_BYTES, Meta, Pages
+from streamlsh.storage.pages import PAGE_BYTES, Meta, Pages, Tree
 from streamlsh.storage.schema import (
     DATA,
     FORMAT,
@@ -73,7 +73,7 @@ def check_opening(directory: Path, handle: lmdb.Environment) -> None:
         whole = pages.count > newest.last_page
         _walk(pages, newest, BY_ITEM if whole else frozenset(), deep=not whole)
         if before.transaction == newest.transaction - 1 and before.transaction:
-            _check_stamp(pages, before)
+            _check_stamp(pages, before, Walk(pages, before, deep=False).databases())
 
 
 def check_database(directory: Path, handle: lmdb.Environment, name: str) -> None:
@@ -101,9 +101,10 @@ def check_pages(directory: Path, handle: lmdb.Environment) -> None:
 
 def _walk(pages: Pages, meta: Meta, but: frozenset[str], *, deep: bool) -> None:
     """Check a commit's stamp, its free list, and the trees of all databases but some."""
-    _check_stamp(pages, meta)
     walk = Walk(pages, meta, deep=deep)
-    for name, tree in walk.databases().items():
+    databases = walk.databases()
+    _check_stamp(pages, meta, databases)
+    for name, tree in databases.items():
         if name not in but:
             walk.tree(tree)
     walk.free_list()
@@ -155,7 +156,7 @@ def pinned_pages(directory: Path, handle: lmdb.Environment) -> Iterator[tuple[Pa
         time.sleep(_PAUSE)
 
 
-def _check_stamp(pages: Pages, meta: Meta) -> None:
+def _check_stamp(pages: Pages, meta: Meta, databases: dict[str, Tree]) -> None:
     """Check that the pages of a commit are those that its meta page was written for.
 
     A compacting copy (``mdb_copy -c``) counts its transactions from 1 again and keeps the stamp of
@@ -163,13 +164,11 @@ def _check_stamp(pages: Pages, meta: Meta) -> None:
     """
     if meta.transaction == COPIED:
         return
-    walk = Walk(pages, meta, deep=False)
-    databases = walk.databases()
     if "meta" not in databases:
         return  # an environment without an index; or one that is only being created
     values = {
         key: leaf.value(place)
-        for leaf in walk.leaves(databases["meta"])
+        for leaf in Walk(pages, meta, deep=False).leaves(databases["meta"])
         for place, key in enumerate(leaf.keys)
         if key in {STAMP_KEY, FORMAT_KEY}
     }

@@ -1,4 +1,4 @@
-"""The state of an index as of its last commit: one small msgpack record."""
+"""The state of an index as of its last commit: one small msgpack record with a checksum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from streamlsh.calibration import Calibration
 from streamlsh.config import MAX_SLOTS
 from streamlsh.content import Sums, no_content, pack, unpack
 from streamlsh.errors import CorruptIndexError
+from streamlsh.kernels.merge import ENTRIES, ENTRY, LAST, SOURCE
 from streamlsh.storage.schema import CALIBRATION_KEY, STATE_KEY
+from streamlsh.storage.sealing import seal, unseal
 
 NO_BLOCK = -1
 """In place of the open block's number: there is none."""
@@ -74,7 +76,7 @@ class State:
                 pack(self.content), self.sweeping, self.caught_up,
             ]
         )  # fmt: skip
-        return packed
+        return seal(STATE_KEY, packed)
 
 
 def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
@@ -84,7 +86,9 @@ def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
         CorruptIndexError: there is none that can be read.
     """
     try:
-        record: list[Any] = msgpack.unpackb(transaction.get(STATE_KEY, db=meta))
+        record: list[Any] = msgpack.unpackb(
+            unseal(STATE_KEY, transaction.get(STATE_KEY, b"", db=meta))
+        )
         *_, segments, merges, content, _, _ = record
         state = State(*record)
         state.segments = [Segment(*fields) for fields in segments]
@@ -116,8 +120,21 @@ def _check_counts(state: State) -> None:
         or not all(number < state.next_segment for number in numbers)
         or not all(1 <= s.codes <= s.entries and s.chunks >= 1 for s in state.segments)
         or not all(are_neighbours(numbers, merge) for merge in state.merges)
+        or not all(_stands_within(state.segments, merge) for merge in state.merges)
     ):
         raise ValueError("counts that contradict each other")
+
+
+def _stands_within(segments: list[Segment], merge: Merge) -> bool:
+    """Whether a merge stands within its sources, which are among the segments."""
+    codes = {segment.number: segment.codes for segment in segments}
+    return (
+        all(at <= codes[source] for at, source in zip(merge.at, merge.sources, strict=True))
+        and 0 <= merge.place[SOURCE] <= len(merge.sources)
+        and 0 <= merge.place[ENTRY] < 2**32
+        and -1 <= merge.place[LAST] < 2**32
+        and 0 <= merge.place[ENTRIES] < 2**32
+    )
 
 
 def read_calibration(transaction: lmdb.Transaction, meta: lmdb._Database) -> Calibration | None:
@@ -130,7 +147,7 @@ def read_calibration(transaction: lmdb.Transaction, meta: lmdb._Database) -> Cal
     if record is None:
         return None
     try:
-        return Calibration.unpack(bytes(record))
+        return Calibration.unpack(bytes(unseal(CALIBRATION_KEY, record)))
     except (ValueError, TypeError) as error:
         raise CorruptIndexError(
             "the calibration of the index cannot be read; run streamlsh calibrate anew",

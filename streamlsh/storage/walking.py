@@ -92,7 +92,7 @@ class Walk:
         return self._descend(tree, quickly=False)
 
     def _descend(self, tree: Tree, *, quickly: bool) -> Iterator[Nodes]:
-        """Check a tree; its leaf pages, but quickly only those that are not below a branch."""
+        """Check a tree; its leaf pages, but quickly none of them."""
         pages = self._pages
         counts = [0, 0, 0, 0]  # branch pages, leaf pages, overflow pages, entries
         if self._check_record(tree):
@@ -102,6 +102,9 @@ class Walk:
                 is_leaf = level == tree.depth
                 counts[is_leaf] += 1
                 self._require_fewer(tree, counts)
+                if is_leaf and quickly:
+                    self._add_leaves(tree, counts, 0, np.array([number]), [low, high])
+                    continue
                 if is_leaf:
                     nodes = self._leaf(tree, number, low, high)
                     self._note(np.array([number]), np.array([1]))
@@ -116,9 +119,7 @@ class Walk:
                 if quickly and level == tree.depth - 1:
                     counts[1] += len(nodes.numbers)
                     self._require_fewer(tree, counts)
-                    large, entries = self._children(tree, nodes, bounds)
-                    counts[2] += large
-                    counts[3] += entries
+                    self._add_leaves(tree, counts, number, nodes.numbers, bounds)
                 else:
                     children = nodes.numbers.tolist()
                     waiting += [
@@ -238,22 +239,36 @@ class Walk:
         )  # fmt: skip
         return nodes
 
-    def _children(self, tree: Tree, branch: Nodes, bounds: list[Key]) -> tuple[int, int]:
-        """Check the leaves below a branch; overflow pages and entries of them."""
-        numbers = branch.numbers
+    def _add_leaves(
+        self, tree: Tree, counts: list[int], branch: int, numbers: I64, bounds: list[Key]
+    ) -> None:
+        """Check leaves without handing them out, and count their overflow pages and entries.
+
+        Args:
+            tree: whose they are.
+            counts: see ``_descend``; changed.
+            branch: number of the page above, which is not looked at for a single leaf.
+            numbers: (n,) of the leaf pages.
+            bounds: the n + 1 keys between which theirs must lie.
+        """
         outside = (numbers < FIRST_PAGE) | (numbers >= self._end)
         if outside.any():
             self._require_inside(int(numbers[outside.argmax()]), 1, tree)
         firsts = np.empty(len(numbers) * _MOST_LARGE, np.int64)
-        counts = np.empty(len(firsts), np.int64)
+        sizes = np.empty(len(firsts), np.int64)
         raw, words = self._pages.arrays
-        bad, held, entries = check_leaves(raw, words, branch.page, numbers, firsts, counts)
+        bad, held, entries = check_leaves(raw, words, branch, numbers, firsts, sizes)
+        if bad >= 0:
+            self._leaf(tree, int(numbers[bad]), bounds[bad], bounds[bad + 1])
         # The kernel does not know what bounds the branch itself.
-        for place in {0, len(numbers) - 1} if bad < 0 else {bad}:
-            self._leaf(tree, int(numbers[place]), bounds[place], bounds[place + 1])
+        elif bounds[0] is not None:
+            self._leaf(tree, int(numbers[0]), bounds[0], bounds[1])
+        if bounds[-1] is not None:
+            self._leaf(tree, int(numbers[-1]), bounds[-2], bounds[-1])
         self._pages.require(bad < 0, f"a leaf page of {tree.name}", "sound nodes", "others")
         self._note(numbers, np.ones(len(numbers), np.int64))
-        return self._large_values(tree, firsts[:held], counts[:held]), entries
+        counts[2] += self._large_values(tree, firsts[:held], sizes[:held])
+        counts[3] += entries
 
     def _check_keys(
         self, tree: Tree, nodes: Nodes, low: Key, high: Key, first: int = 1

@@ -247,7 +247,7 @@ class Runs:
         view = self._view
         search = new_search(family, plan, K, view.state.live)
         answers = answer_in_groups(
-            family, view, search, view.live, NONE_EXCLUDED, queries, 1,
+            family, view, search, view.slots.live, NONE_EXCLUDED, queries, 1,
             lambda answer: (answer.scores, answer.notes),
         )  # fmt: skip
         scores, notes = (np.concatenate(parts) for parts in zip(*answers, strict=True))

@@ -64,15 +64,18 @@ def build(path: Path) -> None:
 
 
 def regions(path: Path) -> dict[str, list[Piece]]:
-    """Where in the file what is: trees and values of each database, meta pages, free list."""
+    """Where in the file what is: trees and values of each database, meta pages, free list.
+
+    Page numbers are those that say where the values are.
+    """
     pages = Pages(path / DATA)
     found: dict[str, list[Piece]] = {"meta page 0": [(0, 168)], "meta page 1": [(4096, 168)]}
     meta = max(pages.meta(0), pages.meta(1), key=lambda meta: meta.transaction)
     walk = Walk(pages, meta, deep=True)
     trees = {"main": meta.main, "free list": meta.free, **walk.databases()}
     for name, tree in trees.items():
-        waiting, level, values = [tree.root] * (tree.depth > 0), 1, []
-        held = []
+        waiting, level = [tree.root] * (tree.depth > 0), 1
+        held, values, numbers = [], [], []
         while waiting:
             kind = 2 if level == tree.depth else 1
             below = []
@@ -87,11 +90,13 @@ def regions(path: Path) -> dict[str, list[Piece]]:
                     first = int.from_bytes(nodes.raw[start : start + 8], "little")
                     count = int(overflow_pages(nodes.numbers[place]))
                     values.append((first * 4096, count * 4096))
+                    numbers.append((number * 4096 + start, 8))
             waiting, level = below, level + 1
         assert held, f"{name} is empty"
         found[f"{name}: tree"] = held
         if values:
             found[f"{name}: values"] = values
+            found[f"{name}: page numbers"] = numbers
     return found
 
 

@@ -1,6 +1,7 @@
 """A file cut short, a byte flipped anywhere in it: a typed error, never a crash or a hang.
 
-``STREAMLSH_FLIPS`` is how many bytes are flipped, spread evenly over all regions of the file.
+``STREAMLSH_FLIPS`` is how many bytes are flipped, spread evenly over all regions of the file; a
+quarter as many pages are lost or written in another's place.
 """
 
 from __future__ import annotations
@@ -17,15 +18,13 @@ from typing import Any
 import pytest
 
 from streamlsh.buckets.layout import BLOCK, LANES
+from streamlsh.storage.pages import PAGE_BYTES
 from streamlsh.storage.schema import DATA, PAD
 from tests.integration.processes import ROOT
 
 FLIPS = int(os.environ.get("STREAMLSH_FLIPS", "60"))
 HEADER = 64
 """Bytes at the start of a page that are flipped more often: they say where everything else is."""
-BY_VALUE = ("blocks: values", "strips: values", "extras", "items", "expiry", "meta: tree")
-"""What no checksum covers: vectors, attributes, versions, times. A flip there that leaves a
-sound record and equal codes is another value, not damage."""
 VALUE = 16 + PAD
 """Where the content of a large value begins in its first page: LMDB has a header there."""
 
@@ -95,11 +94,34 @@ def test_a_flipped_bit_is_found_or_harmless_wherever_it_is(trials: Trials) -> No
         place, bit = first + choice.randrange(inside), choice.randrange(8)
         ends = trials.flip(name, place, bit)
         where = f"bit {bit} of byte {place}, byte {place - first} of a piece of {name}"
-        if not name.startswith(BY_VALUE):
-            assert not unnoticed(ends), f"{where}: other answers, and nothing says so: {ends}"
+        assert not unnoticed(ends), f"{where}: other answers, and nothing says so: {ends}"
         found[name] += set(ends.values()) != {"ok"}
     if 3 * len(names) <= FLIPS:
         assert sum(found.values()) > FLIPS / 5, f"hardly any flip was noticed: {found}"
+
+
+@pytest.mark.timeout(60 + 20 * FLIPS)
+def test_a_page_that_was_lost_or_written_elsewhere_is_found_or_harmless(trials: Trials) -> None:
+    """It is zeros, or in part, or what another page holds: what disks do."""
+    choice = random.Random(FLIPS)
+    names = sorted(trials.regions)
+    content = trials.content
+    noticed = 0
+    for number in range(FLIPS // 4):
+        name = names[number * 7 % len(names)]
+        first, count = choice.choice(trials.regions[name])
+        place = first // PAGE_BYTES * PAGE_BYTES
+        place += PAGE_BYTES * choice.randrange(-(-count // PAGE_BYTES))
+        other = PAGE_BYTES * choice.randrange(len(content) // PAGE_BYTES)
+        page = content[place : place + PAGE_BYTES]
+        half = PAGE_BYTES // 2
+        new = choice.choice([
+            bytes(PAGE_BYTES), page[:half] + bytes(half), content[other : other + PAGE_BYTES]
+        ])  # fmt: skip
+        ends = trials.change(name, place, new)
+        assert not unnoticed(ends), f"page {place // PAGE_BYTES} of {name} became {new!r}: {ends}"
+        noticed += set(ends.values()) != {"ok"}
+    assert noticed > FLIPS / 8
 
 
 def test_a_file_that_was_cut_short_is_refused_or_whole(trials: Trials) -> None:
@@ -114,6 +136,27 @@ def test_a_file_that_was_cut_short_is_refused_or_whole(trials: Trials) -> None:
             assert ends["open"].startswith("CorruptIndexError"), f"{length} bytes: {ends}"
         else:
             assert not unnoticed(ends), f"{length} bytes: {ends}"
+
+
+def test_a_large_value_is_not_looked_for_where_it_is_not(trials: Trials) -> None:
+    """Within another tree, another value, or its own; in a meta page; past the end of the file."""
+    regions, last = trials.regions, len(trials.content) // PAGE_BYTES
+    own = {name.split(":")[0] for name in regions if name.endswith(": page numbers")}
+    assert {"blocks", "strips", "names", "name_strips", "live", "tail", "segments"} <= own
+    for name in sorted(own):
+        place, _ = regions[f"{name}: page numbers"][0]
+        first, count = regions[f"{name}: values"][0]
+        other = "segments" if name == "blocks" else "blocks"
+        pages = [
+            regions[there][-1][0] // PAGE_BYTES for there in ("items: tree", f"{other}: values")
+        ]
+        pages += [1, last, 1 << 40]
+        pages += [first // PAGE_BYTES + 1] * (count > PAGE_BYTES)
+        for page in pages:
+            ends = trials.change(name, place, page.to_bytes(8, "little"))
+            where = f"a value of {name} at page {page} of {last}: {ends}"
+            found = ends["verify"] if "verify" in ends else ends["open"]
+            assert found.startswith(("CorruptIndexError", "FamilyDigestError")), where
 
 
 def test_an_id_that_ends_past_its_block_does_not_end_the_process(trials: Trials) -> None:

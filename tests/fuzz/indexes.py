@@ -29,6 +29,7 @@ from streamlsh.storage.schema import (
     number_key,
     position_key,
 )
+from streamlsh.storage.sealing import seal, unseal
 from tests.tampering import keys, tampering
 
 DIM = 8
@@ -50,7 +51,7 @@ def sound() -> Path:
         writer.delete(ids[:3], versions=[1, 2, 3])
         writer.commit([streamlsh.Position("topic", 0, 17, "uuid")])
     with tampering(path, "meta") as transaction:
-        transaction.put(CALIBRATION_KEY, _calibration())
+        transaction.put(CALIBRATION_KEY, seal(CALIBRATION_KEY, _calibration()))
     return path
 
 
@@ -75,13 +76,14 @@ def check_digest(data: bytes) -> None:
 
 
 def check_state(data: bytes) -> None:
-    """As the state; kernels follow its counts without looking, so nothing is searched."""
-    _check("meta", STATE_KEY, data, search=False)
+    """As the state, as it is and with a checksum that fits."""
+    _check("meta", STATE_KEY, data)
+    _check("meta", STATE_KEY, seal(STATE_KEY, data))
 
 
 def check_calibration(data: bytes) -> None:
-    """As the calibration."""
-    _check("meta", CALIBRATION_KEY, data)
+    """As the calibration, with a checksum that fits."""
+    _check("meta", CALIBRATION_KEY, seal(CALIBRATION_KEY, data))
 
 
 def check_held_out(data: bytes) -> None:
@@ -90,10 +92,11 @@ def check_held_out(data: bytes) -> None:
 
 
 def check_position(data: bytes) -> None:
-    """As the record of a source position, and as its key."""
-    _check("positions", position_key("topic", 0), data)
+    """As the record of a source position, and as its key, with a checksum that fits."""
+    key = position_key("topic", 0)
+    _check("positions", key, seal(key, data))
     if 0 < len(data) <= 511:
-        _check("positions", data, stored("positions", position_key("topic", 0)))
+        _check("positions", data, seal(data, opened("positions", key)))
 
 
 def check_extras(data: bytes) -> None:
@@ -101,9 +104,7 @@ def check_extras(data: bytes) -> None:
     _check("extras", number_key(7), data)
 
 
-def _check(
-    database: str, key: bytes, data: bytes, *, mend: bool = False, search: bool = True
-) -> None:
+def _check(database: str, key: bytes, data: bytes, *, mend: bool = False) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         shutil.copytree(sound(), path)
@@ -116,7 +117,7 @@ def _check(
         except IndexContentError:
             return
         with reader:
-            for call in _calls(reader) + (_searches(reader) if search else []):
+            for call in _calls(reader) + _searches(reader):
                 with contextlib.suppress(IndexContentError):
                     call()
         # A refusal of any kind will do for the writer, if it is one of ours.
@@ -162,9 +163,16 @@ def stored(database: str, key: bytes) -> bytes:
         return bytes(transaction.get(key) or b"")
 
 
-def seeds(database: str, key: bytes) -> Callable[[], list[bytes]]:
-    """The value of the sound index, and what often trips readers up."""
-    return lambda: [stored(database, key), b"", b"\xc0", b"\xdd\x7f\xff\xff\xff", b"\x93\x01"]
+def opened(database: str, key: bytes) -> bytes:
+    """A record of the sound index, without its checksum."""
+    return bytes(unseal(key, stored(database, key)))
+
+
+def seeds(
+    database: str, key: bytes, value: Callable[[str, bytes], bytes] = stored
+) -> Callable[[], list[bytes]]:
+    """What the sound index holds, and what often trips readers up."""
+    return lambda: [value(database, key), b"", b"\xc0", b"\xdd\x7f\xff\xff\xff", b"\x93\x01"]
 
 
 def _calibration() -> bytes:

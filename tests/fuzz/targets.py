@@ -43,10 +43,12 @@ TARGETS: dict[str, Target] = {
     "config": Target(indexes.check_config, indexes.seeds("meta", CONFIG_KEY)),
     "digest": Target(indexes.check_digest, indexes.seeds("meta", DIGEST_KEY)),
     "family": Target(indexes.check_family, indexes.seeds("family", b"frame")),
-    "state": Target(indexes.check_state, indexes.seeds("meta", STATE_KEY)),
-    "calibration": Target(indexes.check_calibration, indexes.seeds("meta", CALIBRATION_KEY)),
+    "state": Target(indexes.check_state, indexes.seeds("meta", STATE_KEY, indexes.opened)),
+    "calibration": Target(
+        indexes.check_calibration, indexes.seeds("meta", CALIBRATION_KEY, indexes.opened)
+    ),
     "position": Target(
-        indexes.check_position, indexes.seeds("positions", position_key("topic", 0))
+        indexes.check_position, indexes.seeds("positions", position_key("topic", 0), indexes.opened)
     ),
     "extras": Target(indexes.check_extras, indexes.seeds("extras", number_key(7))),
 }

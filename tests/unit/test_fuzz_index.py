@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import streamlsh
+from streamlsh.buckets.merging import Merge
+from streamlsh.buckets.segment import Segment
 from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.schema import (
     CALIBRATION_KEY,
@@ -22,6 +24,7 @@ from streamlsh.storage.schema import (
     number_key,
     position_key,
 )
+from streamlsh.storage.sealing import seal
 from streamlsh.storage.state import State, read_state
 from streamlsh.updates import unpack_extras, unpack_tags
 from tests.fuzz import indexes
@@ -35,6 +38,8 @@ LEAVES = (
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=4) | st.binary(max_size=9)
 )  # fmt: skip
 VALUES = values(LEAVES, st.text("ab", max_size=1))
+SEALED = {"state", "calibration", "position"}
+"""Records that end with a checksum, which the targets put there."""
 PLACES = {
     "config": ("meta", CONFIG_KEY),
     "state": ("meta", STATE_KEY),
@@ -58,9 +63,14 @@ def test_bytes_as_a_record(name: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_other_values_in_a_record(name: str, data: st.DataObject) -> None:
     """A record that can be read, with one of its values another, at any depth."""
-    record = msgpack.unpackb(indexes.stored(*PLACES[name]), strict_map_key=False)
+    record = msgpack.unpackb(_packed(name), strict_map_key=False)
     changed = _with_another(record, data.draw(VALUES), data.draw(st.lists(st.integers(0, 9))))
     within_memory(TARGETS[name].check, msgpack.packb(changed), 64 << 20)
+
+
+def _packed(name: str) -> bytes:
+    """A record of the sound index, without its checksum."""
+    return (indexes.opened if name in SEALED else indexes.stored)(*PLACES[name])
 
 
 def _with_another(record: Any, value: Any, way: list[int]) -> Any:
@@ -95,10 +105,11 @@ def path(tmp_path: Path) -> Path:
 
 def _record(path: Path, name: str, change: Callable[[Any], object]) -> None:
     database, key = PLACES[name]
-    record = msgpack.unpackb(indexes.stored(database, key), strict_map_key=False)
+    record = msgpack.unpackb(_packed(name), strict_map_key=False)
     change(record)
+    changed = msgpack.packb(record)
     with tampering(path, database) as transaction:
-        transaction.put(key, msgpack.packb(record))
+        transaction.put(key, seal(key, changed) if name in SEALED else changed)
 
 
 @pytest.mark.parametrize(("name", "change", "named"), [
@@ -117,8 +128,7 @@ def test_a_record_with_one_value_that_cannot_be_is_named(
 
 
 def test_no_count_of_the_state_is_believed_beyond_what_there_is(path: Path) -> None:
-    database, key = PLACES["state"]
-    sound = msgpack.unpackb(indexes.stored(database, key))
+    sound = msgpack.unpackb(_packed("state"))
     counts = [place for place, value in enumerate(sound) if type(value) is int]
     assert len(counts) >= 6
     for place in counts:
@@ -129,6 +139,47 @@ def test_no_count_of_the_state_is_believed_beyond_what_there_is(path: Path) -> N
         transaction.put(STATE_KEY, slot_end.pack())
     with streamlsh.open(path) as reader, pytest.raises(CorruptIndexError, match="state"):
         len(reader)
+
+
+@pytest.mark.parametrize("change", [
+    lambda merge: merge.at.__setitem__(0, 4),
+    lambda merge: merge.at.__setitem__(0, -1),
+    lambda merge: merge.place.__setitem__(0, 2),
+    lambda merge: merge.place.__setitem__(1, -1),
+    lambda merge: merge.place.__setitem__(2, -2),
+    lambda merge: merge.place.__setitem__(3, 2**40),
+    lambda merge: merge.sources.__setitem__(0, 7),
+])  # fmt: skip
+def test_a_merge_that_stands_outside_of_its_sources_is_refused(
+    path: Path, change: Callable[[Merge], object]
+) -> None:
+    """The kernel would read on from there."""
+    state = replace(read_state_of(path), segments=[Segment(0, 10, 3, 1)], next_segment=2)
+    merge = Merge.of(1, [0], purge=False)
+    state.merges = [merge]
+    with tampering(path, "meta") as transaction:
+        transaction.put(STATE_KEY, state.pack())
+    assert read_state_of(path).merges == [merge]
+    change(merge)
+    with tampering(path, "meta") as transaction:
+        transaction.put(STATE_KEY, state.pack())
+    with pytest.raises(CorruptIndexError, match="state"):
+        streamlsh.writer(path)
+
+
+def test_more_slots_than_there_are_blocks_for_are_refused_to_readers_and_writers(
+    path: Path,
+) -> None:
+    """A commit would take memory by their number, and time."""
+    slots = replace(read_state_of(path), slot_end=2**30)
+    with tampering(path, "meta") as transaction:
+        transaction.put(STATE_KEY, slots.pack())
+    with pytest.raises(CorruptIndexError, match="count of slots"):
+        streamlsh.writer(path)
+    with streamlsh.open(path) as reader:
+        for call in (reader.verify, lambda: len(reader)):
+            with pytest.raises(CorruptIndexError, match="count of slots"):
+                call()
 
 
 def read_state_of(path: Path) -> State:

@@ -13,6 +13,7 @@ import pytest
 import streamlsh
 from streamlsh.buckets.layout import BLOCK, GROUP_ENTRIES, LANES
 from streamlsh.errors import CorruptIndexError
+from streamlsh.storage.items import pack_item
 from streamlsh.storage.rows import STRIP_ROWS, RowLayout
 from streamlsh.storage.schema import (
     ITEM,
@@ -61,7 +62,7 @@ class Victim:
 
     def change_item(self, name: str, slot: int) -> None:
         with tampering(self.path, "items") as transaction:
-            transaction.put(name.encode(), ITEM.pack(slot, 1))
+            transaction.put(name.encode(), pack_item(name.encode(), slot, 1))
 
     def drop(self, database: str, key: bytes) -> None:
         with tampering(self.path, database) as transaction:
@@ -251,7 +252,7 @@ def test_an_item_record_that_is_too_short_is_named(victim: Victim) -> None:
         transaction.put(b"i9", b"\x01\x02")
     with (
         streamlsh.open(victim.path) as reader,
-        pytest.raises(CorruptIndexError, match="cannot be read"),
+        pytest.raises(CorruptIndexError, match="record of id"),
     ):
         reader.verify()
 

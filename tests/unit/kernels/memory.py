@@ -200,6 +200,7 @@ class Store:
             "code_width": self.layout.code_width,
             "dim": dim,
             "slot_end": count,
+            "values_end": 1 << 62,
         }
 
     def where(self, metric: int = places.COSINE, **more: int) -> I64:

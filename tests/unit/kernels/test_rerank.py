@@ -80,6 +80,18 @@ def test_rows_and_names_are_found_in_blocks_and_strips() -> None:
         assert ctypes.string_at(name, length) == made.ids[slot]
 
 
+def test_a_name_that_ends_past_the_last_value_counts_as_empty() -> None:
+    made = store(33, 1.0)
+    for slot in np.flatnonzero(made.live)[::9].tolist():
+        where = made.where()
+        address, length = locate_name(where, slot)
+        assert length
+        where[places.VALUES_END] = address + length
+        assert locate_name(where, slot) == (address, length)
+        where[places.VALUES_END] -= 1
+        assert locate_name(where, slot)[1] == 0
+
+
 def test_names_are_compared_as_their_bytes_are() -> None:
     made = store(33, 1.0)
     where = made.where()
