@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
-from itertools import islice
-
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.merging import Purge, allowance
-from streamlsh.buckets.tail import add_entries, reclaim
-from streamlsh.content import Sums, add, item_record, subtract, sum_content
+from streamlsh.applying import Step, stored_items
+from streamlsh.buckets.merging import allowance
 from streamlsh.errors import FencedError
-from streamlsh.preparing import Prepared
-from streamlsh.staging import STORED, ItemChange, StagedUpdate, StoredItem, resolve
-from streamlsh.storage.bitmap import Bitmap
-from streamlsh.storage.changes import write_changes
-from streamlsh.storage.giving import give_slots, roomy_slots
-from streamlsh.storage.items import (
-    marker_commit,
-    pack_expiry,
-    pack_item,
-    pack_marker,
-    unpack_expiry,
-    unpack_item,
-)
+from streamlsh.preparing import Batch
+from streamlsh.staging import STORED, ItemChange, resolve
 from streamlsh.storage.opening import Index
-from streamlsh.storage.placing import RowReader, store_rows
+from streamlsh.storage.placing import RowReader
 from streamlsh.storage.positions import read_positions, write_positions
-from streamlsh.storage.schema import (
-    LIVE_PAGE_SLOTS,
-    NO_SLOT,
-    NO_VERSION,
-    STATE_KEY,
-    commit_key,
-    number_key,
-)
+from streamlsh.storage.schema import NO_SLOT, NO_VERSION
 from streamlsh.storage.state import State, read_state
-from streamlsh.storage.tags import TagChanges
-from streamlsh.updates import CommitResult, Position
+from streamlsh.updates import CommitResult
 
-F32 = NDArray[np.float32]
 U32 = NDArray[np.uint32]
 
-EXPIRED_RECORDS = 2
-"""Expired records of delete markers that one commit clears: more than it can add."""
-PURGE_SHARE = 1 / 12
-"""Dying slots for each live one above which a purge begins: all segments are merged, a bounded
-part in each commit, and what they leave behind can be given out again."""
-SHORT_SHARE = 1 / 36
-"""The same where slots are short, so that the file would grow."""
 WAITING = 65_536
 """Entries that a transaction writes of a purge which the commit waits for, 2.6 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a commit is to do.
-
-    Attributes:
-        updates: staged updates in order.
-        staged: the staged vectors they refer to.
-        believed: the positions that the writer last saw.
-        moves: the positions that the batch ends at.
-        seen: ids that a sweep is to spare.
-        caught_up: when the index was caught up, unix seconds; ``None`` to leave that.
-        ends_sweep: whether this commit removes ghosts, without a marker that remembers their
-            version, and ends the sweep: the source may name them again in any version.
-    """
-
-    updates: list[StagedUpdate]
-    staged: Prepared
-    believed: dict[tuple[str, int], Position] = field(default_factory=dict)
-    moves: dict[tuple[str, int], Position] = field(default_factory=dict)
-    seen: set[bytes] = field(default_factory=set)
-    caught_up: float | None = None
-    ends_sweep: bool = False
 
 
 def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
@@ -113,7 +57,7 @@ def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
         state = read_state(snapshot, environment.database("meta"))
         _check_fence(snapshot, index, state, epoch, batch)
         rows = RowReader(snapshot, environment, index.rows, state.open_block)
-        stored = _stored_items(index, snapshot, {update.key for update in batch.updates})
+        stored = stored_items(index, snapshot, {update.key for update in batch.updates})
         resolution = resolve(batch.updates, batch.staged.rows.vectors, stored, rows.vector)
     changes = resolution.changes
     if batch.ends_sweep:
@@ -126,7 +70,7 @@ def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
     slots = np.zeros(0, np.uint32)
     while True:
         with environment.write() as transaction, environment.read() as snapshot:
-            step = _Step(index, transaction, snapshot)
+            step = Step(index, transaction, snapshot)
             _check_fence(snapshot, index, step.state, epoch, batch)
             if room > 0 and step.lacks_slots(len(fresh) - len(slots)):
                 room -= step.reclaim(min(room, WAITING), slots)
@@ -173,23 +117,6 @@ def _check_fence(
                 )  # fmt: skip
 
 
-def _stored_items(
-    index: Index, snapshot: lmdb.Transaction, keys: set[bytes]
-) -> dict[bytes, StoredItem]:
-    """What the index holds of ids; those it knows nothing of are left out."""
-    extras_of = index.environment.database("extras")
-    found = {}
-    with snapshot.cursor(index.environment.database("items")) as cursor:
-        for key, value in cursor.getmulti(sorted(keys)):
-            slot, version = unpack_item(key, value)
-            if slot == NO_SLOT:
-                found[bytes(key)] = StoredItem(version=version, marker=True)
-            else:
-                extras = snapshot.get(number_key(slot), b"", db=extras_of)
-                found[bytes(key)] = StoredItem(slot, version, bytes(extras))
-    return found
-
-
 def _dead_slots(changes: dict[bytes, ItemChange], fresh: set[bytes]) -> U32:
     """The slots whose rows the changes take the place of, or delete."""
     dead = [
@@ -198,258 +125,3 @@ def _dead_slots(changes: dict[bytes, ItemChange], fresh: set[bytes]) -> U32:
         if change.stored.slot != NO_SLOT and not (change.present and key not in fresh)
     ]
     return np.array(dead, np.uint32)
-
-
-class _Step:
-    """One LMDB transaction of a commit: reads the state before, writes the one after."""
-
-    def __init__(
-        self, index: Index, transaction: lmdb.Transaction, snapshot: lmdb.Transaction
-    ) -> None:
-        environment = index.environment
-        self.state = read_state(snapshot, environment.database("meta"))
-        self._index = index
-        self._transaction = transaction
-        self._snapshot = snapshot
-        self._items = environment.database("items")
-        self._extras = environment.database("extras")
-        self._expiry = environment.database("expiry")
-        self._live = Bitmap(snapshot, environment.database("live"))
-        self._free = Bitmap(snapshot, environment.database("free"))
-        self._dying = Bitmap(snapshot, environment.database("dying"))
-        self._seen = Bitmap(snapshot, environment.database("seen"))
-        self._rows = RowReader(snapshot, environment, index.rows, self.state.open_block)
-        self._tag_changes = TagChanges()
-        self._blocks: list[int] = []
-
-    def lacks_slots(self, wanted: int) -> bool:
-        """Whether the file would grow for want of slots that a purge can free."""
-        if not wanted or not (self.state.purging or self._purge_is_due(SHORT_SHARE)):
-            return False
-        shift = self._index.rows.block_shift
-        return roomy_slots(self._free, self.state, shift) < wanted
-
-    def reclaim(self, room: int, given: U32) -> int:
-        """Go on with merges, or begin a purge if none is under way; entries that it came to.
-
-        Args:
-            room: entries to write.
-            given: slots that rows of this commit have got already.
-        """
-        index = self._index
-        done, used = reclaim(
-            self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes,
-            self.state, self._live.addresses(), room,
-        )  # fmt: skip
-        self._note_purge(done)
-        self._free.switch_off(given)
-        return used
-
-    def place(self, new: Prepared, ids: list[bytes], done: int) -> U32:
-        """Store rows at free slots, as many as this transaction should; the slots.
-
-        Args:
-            new: all new rows of the commit.
-            ids: of their items.
-            done: how many are stored already.
-        """
-        if done == len(ids):
-            return np.zeros(0, np.uint32)
-        layout, state = self._index.rows, self.state
-        slots = give_slots(self._free, state, layout.block_shift, len(ids) - done)
-        end = done + len(slots)
-        self._blocks = store_rows(
-            self._transaction, self._index.environment, self._rows, layout, state.open_block,
-            slots, new.rows.part(done, end), ids[done:end],
-        )  # fmt: skip
-        return slots
-
-    def apply(
-        self,
-        changes: dict[bytes, ItemChange],
-        batch: Batch,
-        new: Prepared,
-        slots: dict[bytes, int],
-        dead: U32,
-        room: int,
-    ) -> None:
-        """Write everything that the changes come to.
-
-        Args:
-            changes: by id.
-            batch: what the commit is to do.
-            new: the new rows, stored already.
-            slots: where, by id.
-            dead: slots of the rows that they replace or delete.
-            room: entries that may be written for merges under way.
-        """
-        state = self.state
-        state.commit += 1
-        given = np.fromiter(slots.values(), np.uint32, len(slots))
-        self._live.switch_off(dead)
-        self._live.switch_on(given)
-        state.live += sum(c.present - (c.stored.slot != NO_SLOT) for c in changes.values())
-        self._count_content(changes, new, slots)
-        self._add_entries(new, given, dead, room)
-        self._write_markers(self._write_items(changes, slots))
-        tags = self._index.environment.database("tags")
-        self._tag_changes.write(self._transaction, self._snapshot, tags)
-        self._sweep(changes, batch, slots)
-        if batch.caught_up is not None:
-            state.caught_up = batch.caught_up
-
-    def write(self) -> None:
-        """Write bitmaps, what a reader must look up anew, and the state."""
-        state, database = self.state, self._index.environment.database
-        state.writes += 1
-        pages = self._live.write(self._transaction)
-        for bitmap in (self._free, self._dying, self._seen):
-            bitmap.write(self._transaction)
-        write_changes(self._transaction, database("changes"), state.writes, self._blocks, pages)
-        self._transaction.put(STATE_KEY, state.pack(), db=database("meta"))
-
-    def _count_content(
-        self, changes: dict[bytes, ItemChange], new: Prepared, slots: dict[bytes, int]
-    ) -> None:
-        """Take changed items out of the content's sums as they were, and add what they become."""
-        dim = self._index.config.dim
-        places = dict(zip(slots, range(len(slots)), strict=True))
-        vectors = new.rows.vectors
-        before: list[tuple[bytes, int]] = []
-        after: list[tuple[bytes, int]] = []
-        for key, change in changes.items():
-            stored = change.stored
-            if stored.slot != NO_SLOT:
-                record = item_record(key, stored.version, stored.extras)
-                before.append((record, self._rows.address(stored.slot)))
-            if change.present:
-                record = item_record(key, change.version, change.extras)
-                place = places.get(key)
-                if place is None:
-                    address = self._rows.address(stored.slot)
-                    if before and before[-1] == (record, address):
-                        before.pop()  # nothing of it has changed
-                        continue
-                else:
-                    address = vectors.ctypes.data + vectors.strides[0] * place
-                after.append((record, address))
-        self.state.content = subtract(add(self.state.content, _sum(after, dim)), _sum(before, dim))
-
-    def _add_entries(self, new: Prepared, given: U32, dead: U32, room: int) -> None:
-        """Add the new rows' bucket entries, go on with merges, and free what a purge has freed."""
-        index, state = self._index, self.state
-        self._dying.switch_on(dead)
-        state.dying += len(dead)
-        done = add_entries(
-            self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes, state,
-            self._live.addresses(), new.encoded.entries(given), room,
-            self._purge_is_due(PURGE_SHARE),
-        )  # fmt: skip
-        self._note_purge(done)
-
-    def _purge_is_due(self, share: float) -> bool:
-        """Whether so many slots are dying, as a share of the live ones, and they fill a block."""
-        state = self.state
-        return state.dying > max(share * state.live, self._index.rows.rows_per_block)
-
-    def _note_purge(self, done: Purge) -> None:
-        """Keep the bitmaps of what dies and what is free in step with a purge."""
-        state = self.state
-        if Purge.BEGUN in done:
-            self._dying.clear(state.slot_end)
-            state.dying = 0
-        if Purge.FINISHED in done:
-            self._free_purged()
-
-    def _free_purged(self) -> None:
-        """Every slot that is neither live nor dying has no entries any more: it is free.
-
-        So are those, too, that were given to rows of a commit which did not come about.
-        """
-        for page in range(-(-self.state.slot_end // LIVE_PAGE_SLOTS)):
-            free = ~(self._live.page(page) | self._dying.page(page))
-            left = self.state.slot_end - page * LIVE_PAGE_SLOTS
-            if left < LIVE_PAGE_SLOTS:
-                free[left // 8 :] = 0
-            self._free.replace(page, free)
-
-    def _sweep(
-        self, changes: dict[bytes, ItemChange], batch: Batch, slots: dict[bytes, int]
-    ) -> None:
-        """Note which items the sweep is to spare: those that an upsert or the caller names."""
-        state = self.state
-        if batch.ends_sweep:
-            state.sweeping = False
-        if not state.sweeping:
-            return
-        named = {update.key for update in batch.updates if update.row is not None} | batch.seen
-        spared = [
-            slots.get(key, changes[key].stored.slot)
-            for key in named & changes.keys()
-            if changes[key].present
-        ]
-        untouched = _stored_items(self._index, self._snapshot, named - changes.keys())
-        spared += [item.slot for item in untouched.values() if item.slot != NO_SLOT]
-        self._seen.switch_on(np.array(spared, np.uint32))
-
-    def _write_items(
-        self, changes: dict[bytes, ItemChange], slots: dict[bytes, int]
-    ) -> list[bytes]:
-        """Write ids and extras, note changed tags; the ids of which to keep a marker."""
-        markers = []
-        items: list[tuple[bytes, bytes]] = []
-        extras: list[tuple[bytes, bytes]] = []
-        for key, change in changes.items():
-            stored = change.stored
-            slot = slots.get(key, stored.slot) if change.present else NO_SLOT
-            if stored.extras and (slot != stored.slot or not change.extras):
-                self._transaction.delete(number_key(stored.slot), db=self._extras)
-            if slot != stored.slot:
-                self._tag_changes.replace(stored.slot, stored.extras, b"")
-            before = stored.extras if slot == stored.slot else b""
-            if change.present:
-                if slot != stored.slot or change.version != stored.version:
-                    items.append((key, pack_item(key, slot, change.version)))
-                if before != change.extras:
-                    self._tag_changes.replace(slot, before, change.extras)
-                    if change.extras:
-                        extras.append((number_key(slot), change.extras))
-            elif change.version != NO_VERSION:
-                if not stored.marker or change.version != stored.version:
-                    markers.append(key)
-                    items.append((key, pack_marker(key, change.version, self.state.commit)))
-            elif stored.slot != NO_SLOT:
-                self._transaction.delete(key, db=self._items)
-        # In order of keys, neighbours share a page; and one call spares the interpreter many.
-        for database, values in ((self._items, items), (self._extras, extras)):
-            with self._transaction.cursor(database) as cursor:
-                cursor.putmulti(sorted(values))
-        return markers
-
-    def _write_markers(self, markers: list[bytes]) -> None:
-        """Note when this commit's delete markers were made, and drop those that are too old."""
-        now = time.time()
-        if markers:
-            record_key = commit_key(self.state.commit)
-            record = pack_expiry(record_key, now, markers)
-            self._transaction.put(record_key, record, db=self._expiry)
-        with self._snapshot.cursor(self._expiry) as cursor:
-            for key, value in islice(cursor, EXPIRED_RECORDS):
-                made, ids = unpack_expiry(key, value)
-                if now - made <= self._index.config.delete_retention:
-                    break
-                for item_id in ids:
-                    self._drop_marker(item_id, int.from_bytes(key, "big"))
-                self._transaction.delete(key, db=self._expiry)
-
-    def _drop_marker(self, key: bytes, commit: int) -> None:
-        """Drop a delete marker unless the id was written again since."""
-        value = self._transaction.get(key, db=self._items)
-        if value is not None and marker_commit(key, value) == commit:
-            self._transaction.delete(key, db=self._items)
-
-
-def _sum(items: list[tuple[bytes, int]], dim: int) -> Sums:
-    """The sums of items, given by their records and where their vectors are."""
-    vectors = np.fromiter((at for _, at in items), np.int64, len(items))
-    return sum_content([record for record, _ in items], vectors, dim)

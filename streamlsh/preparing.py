@@ -7,7 +7,7 @@ thread beside whatever the caller does next; the kernels do not hold the interpr
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from streamlsh.metrics import hashed_rows
 from streamlsh.staging import StagedUpdate
 from streamlsh.storage.opening import Index
 from streamlsh.storage.rows import Rows
+from streamlsh.updates import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,27 @@ def join_updates(index: Index, parts: list[PreparedUpdates]) -> tuple[list[Stage
     if not vectors:
         vectors = [prepare(index, np.zeros((0, index.config.dim), np.float32))]
     return updates, Prepared.joined(vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a commit is to do.
+
+    Attributes:
+        updates: staged updates in order.
+        staged: the staged vectors they refer to.
+        believed: the positions that the writer last saw.
+        moves: the positions that the batch ends at.
+        seen: ids that a sweep is to spare.
+        caught_up: when the index was caught up, unix seconds; ``None`` to leave that.
+        ends_sweep: whether this commit removes ghosts, without a marker that remembers their
+            version, and ends the sweep: the source may name them again in any version.
+    """
+
+    updates: list[StagedUpdate]
+    staged: Prepared
+    believed: dict[tuple[str, int], Position] = field(default_factory=dict)
+    moves: dict[tuple[str, int], Position] = field(default_factory=dict)
+    seen: set[bytes] = field(default_factory=set)
+    caught_up: float | None = None
+    ends_sweep: bool = False

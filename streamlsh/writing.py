@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.buckets.bounds import check_segment
 from streamlsh.collecting import collect, collect_deletes, collect_upserts
-from streamlsh.commit import Batch, commit_batch
+from streamlsh.commit import commit_batch
 from streamlsh.config import DEFAULT_MAP_LIMIT, IndexConfig, check_map_limit, check_map_size
 from streamlsh.errors import ClosedError
 from streamlsh.limiting import check_limit
-from streamlsh.preparing import Prepared, PreparedUpdates, join_updates, prepare
+from streamlsh.preparing import Batch, Prepared, PreparedUpdates, join_updates, prepare
 from streamlsh.readers import ReaderInfo, list_readers
 from streamlsh.staging import StagedUpdate
 from streamlsh.storage.failures import sound_records

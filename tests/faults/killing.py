@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import lmdb
 
-from streamlsh import commit, writing
+from streamlsh import applying, commit, writing
 from streamlsh.buckets import tail
 from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.environment import Environment
@@ -34,12 +34,12 @@ FUNCTIONS: Final[dict[str, tuple[Any, str]]] = {
     "poll": (KafkaSource, "poll"),
     "decode": (batches, "decode_all"),
     "dead letters": (KafkaDeadLetters, "put"),
-    "rows": (commit, "store_rows"),
-    "entries": (commit, "add_entries"),
+    "rows": (applying, "store_rows"),
+    "entries": (applying, "add_entries"),
     "segment": (tail, "write_segment"),
     "merge": (tail, "go_on"),
-    "slots given": (commit, "give_slots"),
-    "reclaim": (commit._Step, "_free_purged"),
+    "slots given": (applying, "give_slots"),
+    "reclaim": (applying.Step, "_free_purged"),
     "live": (Bitmap, "write"),
     "positions": (commit, "write_positions"),
     "begin sweep": (writing.Writer, "begin_sweep"),

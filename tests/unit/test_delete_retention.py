@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("streamlsh.commit.time", clock)
+    monkeypatch.setattr("streamlsh.applying.time", clock)
     return clock
 
 
