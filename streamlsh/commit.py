@@ -13,7 +13,7 @@ from streamlsh.preparing import Batch
 from streamlsh.staging import STORED, ItemChange, resolve
 from streamlsh.storage.opening import Index
 from streamlsh.storage.placing import RowReader
-from streamlsh.storage.positions import read_positions, write_positions
+from streamlsh.storage.positions import read_positions, remove_positions, write_positions
 from streamlsh.storage.schema import NO_SLOT, NO_VERSION
 from streamlsh.storage.state import State, read_state
 from streamlsh.updates import CommitResult
@@ -83,6 +83,7 @@ def commit_batch(index: Index, epoch: int, batch: Batch) -> CommitResult:
             placed = dict(zip(fresh, slots.tolist(), strict=True))
             step.apply(changes, batch, new, placed, dead, room)
             write_positions(transaction, environment, list(batch.moves.values()))
+            remove_positions(transaction, environment, batch.forgets)
             step.write()
             return CommitResult(step.state.commit, **resolution.counts)
 
@@ -107,9 +108,9 @@ def _check_fence(
 ) -> None:
     check_epoch(index, state, epoch)
     path = index.environment.path
-    if batch.moves:
+    if batch.moves or batch.forgets:
         stored = read_positions(snapshot, index.environment)
-        for key in batch.moves:
+        for key in batch.moves.keys() | batch.forgets:
             if stored.get(key) != batch.believed.get(key):
                 raise FencedError(
                     f"the position of {key} in {path} was moved by another writer",

@@ -6,6 +6,7 @@ thread beside whatever the caller does next; the kernels do not hold the interpr
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -119,6 +120,7 @@ class Batch:
         caught_up: when the index was caught up, unix seconds; ``None`` to leave that.
         ends_sweep: whether this commit removes ghosts, without a marker that remembers their
             version, and ends the sweep: the source may name them again in any version.
+        forgets: positions to be removed.
     """
 
     updates: list[StagedUpdate]
@@ -128,3 +130,4 @@ class Batch:
     seen: set[bytes] = field(default_factory=set)
     caught_up: float | None = None
     ends_sweep: bool = False
+    forgets: AbstractSet[tuple[str, int]] = frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, Self
@@ -256,10 +257,13 @@ class Writer:
         begin_sweep(self._index, self._epoch)
         self._sweeping = True
 
-    def end_sweep(self) -> int:
+    def end_sweep(self, *, forget: str = "") -> int:
         """Remove all items that were not named since the sweep began, in one commit, and end it.
 
         What is staged is committed before.
+
+        Args:
+            forget: a stream whose positions go in the same commit, such as the sweep's own.
 
         Returns:
             How many there were.
@@ -274,7 +278,8 @@ class Writer:
         ghosts = find_ghosts(self._index)
         self.delete(ghosts)
         try:
-            self._commit((), None, ends_sweep=True)
+            forgets = {key for key in self._positions if key[0] == forget}
+            self._commit((), None, ends_sweep=True, forgets=forgets)
         except BaseException:
             self.discard()
             raise
@@ -303,7 +308,12 @@ class Writer:
         return self._commit(positions, caught_up, ends_sweep=False)
 
     def _commit(
-        self, positions: Iterable[Position], caught_up: float | None, *, ends_sweep: bool
+        self,
+        positions: Iterable[Position],
+        caught_up: float | None,
+        *,
+        ends_sweep: bool,
+        forgets: AbstractSet[tuple[str, int]] = frozenset(),
     ) -> CommitResult:
         moves = {(p.stream, p.partition): p for p in positions}
         for position in moves.values():
@@ -314,12 +324,16 @@ class Writer:
         if self._commits % READER_CHECK_COMMITS == 0:
             self._index.environment.clear_dead_readers()
         updates, prepared = join_updates(self._index, self._parts)
-        batch = Batch(updates, prepared, self._positions, moves, self._seen, caught_up, ends_sweep)
+        batch = Batch(
+            updates, prepared, self._positions, moves, self._seen, caught_up, ends_sweep, forgets
+        )
         with sound_records(self._index.environment.path):
             if len(prepared):  # deletes give space back, so they must go on
                 check_limit(self._index.environment, self._map_limit)
             result = commit_batch(self._index, self._epoch, batch)
         self._positions.update(moves)
+        for key in forgets:
+            del self._positions[key]
         self._commit_number = result.commit
         self._commits += 1
         if caught_up is not None:

@@ -22,6 +22,8 @@ LONG = {
     "STREAMLSH_FLIPS": "2500",
     "STREAMLSH_SOAK_SECONDS": "300",
     "STREAMLSH_BROKER_AWAY": "60",
+    "STREAMLSH_FLOOD": "60",
+    "STREAMLSH_STALL_SECONDS": "60",
     "CI": "true",  # a missing broker is a failure
 }
 NO_TIMEOUT = ("-o", "timeout=0")

@@ -48,7 +48,7 @@ class BatchBounds:
     """
 
     records: int = 4_096
-    payload_bytes: int = 64 * 1024 * 1024
+    payload_bytes: int = 16 * 1024 * 1024
     seconds: float = 0.25
 
 

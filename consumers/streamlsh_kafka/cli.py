@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import kafka.errors
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import streamlsh
 from streamlsh.errors import MapLimitError
@@ -33,6 +31,9 @@ from streamlsh_kafka.producing import TopicSink, UpdateLogSink, UpdateSink, read
 from streamlsh_kafka.source import Source, lag
 from streamlsh_kafka.update_log import UpdateLogSource
 from streamlsh_kafka.wire import decode_update
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 BAR_STEP = 500
 
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
         streamlsh.writer(options.path, map_limit=options.map_limit) as writer,
         _stop_on_signals() as stop,
         closing(_source(options)) as source,
-        _dead_letters(options) as dead_letters,
+        _dead_letters(options, stop) as dead_letters,
     ):
         observers: list[Observer] = [ProgressLog(), SnapshotWatch(writer)]
         if options.group:
@@ -102,7 +103,11 @@ def _run(options: argparse.Namespace) -> None:
             records=summary.records,
             commits=summary.commits,
             dead_letters=summary.dead_letters,
-            positions=",".join(f"{p.partition}:{p.offset}" for p in source.positions()),
+            positions=",".join(
+                f"{partition}:{position.offset}"
+                for (stream, partition), position in sorted(writer.positions.items())
+                if stream == source.stream
+            ),
         )
 
 
@@ -132,13 +137,15 @@ def _source(options: argparse.Namespace) -> Source:
 
 
 @contextmanager
-def _dead_letters(options: argparse.Namespace) -> Iterator[DeadLetters | None]:
+def _dead_letters(options: argparse.Namespace, stop: _Stop) -> Iterator[DeadLetters | None]:
     if options.policy == "stop" or not (options.dead_letter_topic or options.dead_letter_log):
         yield None
         return
     letters: DeadLetters
     if options.dead_letter_topic:
-        letters = KafkaDeadLetters(connection_of(options), options.dead_letter_topic)
+        letters = KafkaDeadLetters(
+            connection_of(options), options.dead_letter_topic, stop_requested=stop.is_requested
+        )
     else:
         letters = UpdateLogDeadLetters(options.dead_letter_log)
     with closing(letters):
@@ -192,6 +199,10 @@ def _open_lines(name: str) -> Iterator[Iterator[str]]:
     if name == "-":
         yield iter(sys.stdin)
         return
+    # A tenth of what a consumer's start takes, and only this needs it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
     columns = (TextColumn("producing"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     console = Console(stderr=True)
     quiet = not console.is_terminal

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import kafka.errors
 from kafka import KafkaProducer
 
-from streamlsh_kafka.connection import Connection, topic_exists
+from streamlsh_kafka.connection import Connection, quiet_client, topic_exists
 from streamlsh_kafka.errors import DeadLetterError
-from streamlsh_kafka.source import Record
+from streamlsh_kafka.logs import event
+from streamlsh_kafka.source import Record, never
 from streamlsh_kafka.update_log import UpdateLogAppender
 
-ACKNOWLEDGE_SECONDS: Final = 30.0
+NEVER_MS: Final = 2**31 - 1
+ATTEMPT_SECONDS: Final = 1.0
+"""How long one wait for acknowledgements lasts; then a request to stop is looked for."""
+SAY_SECONDS: Final = 10.0
+"""How often it is said that letters still wait."""
 PART_BYTES: Final = 16 * 1024 * 1024
 """Values of dead letters that are on their way at the same time."""
 PREFIX: Final = "streamlsh-"
 """What the names of the headers that are added begin with."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +83,28 @@ class DeadLetters(Protocol):
 class KafkaDeadLetters:
     """Dead letters on a topic; the topic must exist.
 
+    Args:
+        connection: the broker.
+        topic: the topic's name.
+        stop_requested: asked while letters wait for a topic that is away.
+
     Raises:
         DeadLetterError: there is no such topic.
     """
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    def __init__(
+        self, connection: Connection, topic: str, *, stop_requested: Callable[[], bool] = never
+    ) -> None:
         if not topic_exists(connection, topic):
             raise DeadLetterError(f"there is no dead-letter topic {topic}: create it first")
         self._topic = topic
+        self._stop_requested = stop_requested
         self._producer = KafkaProducer(
             acks="all",
             enable_idempotence=True,
-            max_block_ms=int(ACKNOWLEDGE_SECONDS * 1000),
-            delivery_timeout_ms=int(ACKNOWLEDGE_SECONDS * 1000),
+            max_block_ms=int(ATTEMPT_SECONDS * 1000),
+            # An idempotent client that has given a record up sends no other any more.
+            delivery_timeout_ms=NEVER_MS,
             request_timeout_ms=10_000,
             linger_ms=0,
             max_request_size=16 * 1024 * 1024,
@@ -95,10 +114,19 @@ class KafkaDeadLetters:
         )
 
     def put(self, letters: Sequence[DeadLetter]) -> None:
-        """Produce the letters and wait until the broker has acknowledged every one."""
+        """Produce the letters and wait until the broker has acknowledged every one.
+
+        While the topic is missing or the broker away, this says so and goes on trying.
+
+        Raises:
+            DeadLetterError: the broker refused a letter, or there was a request to stop before
+                all were acknowledged.
+        """
         try:
-            for some in _in_parts(letters):
-                self._put(some)
+            # The client would say ten times a second that there is no such topic.
+            with quiet_client():
+                for some in _in_parts(letters):
+                    self._put(some)
         except kafka.errors.KafkaError as error:
             raise DeadLetterError(
                 f"{len(letters)} dead letters were not acknowledged by topic {self._topic} "
@@ -106,22 +134,57 @@ class KafkaDeadLetters:
             ) from error
 
     def _put(self, letters: Sequence[DeadLetter]) -> None:
-        futures = [
-            self._producer.send(
-                self._topic,
-                key=letter.record.key,
-                value=_sendable(letter.record),
-                headers=letter.headers(),
-            )
-            for letter in letters
-        ]
-        self._producer.flush(timeout=ACKNOWLEDGE_SECONDS)
-        for future in futures:
-            future.get(timeout=ACKNOWLEDGE_SECONDS)
+        unsent = list(letters)
+        sent: list[Any] = []
+        say_at = time.monotonic() + ATTEMPT_SECONDS
+        while True:
+            why = ""
+            try:
+                while unsent:
+                    sent.append(self._send(unsent[0]))
+                    unsent.pop(0)
+                self._producer.flush(timeout=ATTEMPT_SECONDS)
+            except kafka.errors.KafkaTimeoutError as error:
+                why = str(error)
+            sent = [future for future in sent if not _acknowledged(future)]
+            if not (unsent or sent):
+                return
+            if self._stop_requested():
+                raise kafka.errors.KafkaTimeoutError(f"asked to stop; {why}")
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + SAY_SECONDS
+                event(
+                    _log,
+                    logging.WARNING,
+                    "dead_letters_waiting",
+                    topic=self._topic,
+                    letters=len(unsent) + len(sent),
+                    error=why,
+                )
+
+    def _send(self, letter: DeadLetter) -> Any:
+        return self._producer.send(
+            self._topic,
+            key=letter.record.key,
+            value=_sendable(letter.record),
+            headers=letter.headers(),
+        )
 
     def close(self) -> None:
-        """Close the producer."""
-        self._producer.close(timeout=1.0)
+        """Close the producer; what was not acknowledged is not waited for."""
+        with suppress(kafka.errors.KafkaTimeoutError):
+            self._producer.close(timeout=ATTEMPT_SECONDS)
+
+
+def _acknowledged(future: Any) -> bool:
+    """Whether a letter is stored by now.
+
+    Raises:
+        KafkaError: it was refused.
+    """
+    if future.is_done and future.exception is not None:
+        raise future.exception
+    return bool(future.is_done)
 
 
 def _in_parts(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:

@@ -1,6 +1,6 @@
 """Makes kafka-python read faster: its own way costs more than all else that an update costs.
 
-Three pieces of one consumer's client are replaced, and only of that one:
+Five pieces of one consumer's client are replaced, and only of that one. Three for speed:
 
 - what turns a fetched batch into records. The client calls a dozen functions a record; here
   its fields are read in one loop, into tuples that have just the fields of `Record`.
@@ -8,6 +8,13 @@ Three pieces of one consumer's client are replaced, and only of that one:
   thread may take the interpreter's lock and keep it for milliseconds.
 - what one poll takes. The client counts records only; but a fetch of 16 MiB may hold gigabytes
   once it is decompressed, so here their bytes count too.
+
+And two so that what was read is let go of. Both would wait for Python's search for garbage cycles,
+which counts objects and not bytes: a few hundred large records are a gigabyte.
+
+- what waits for a fetch. The client's wait ends in an exception when the time is up, and that keeps
+  the frames of all its callers, and so their records, in a cycle.
+- what takes a fetch apart. The client keeps the whole answer until it asks for the next.
 
 All that decides *which* records there are (checksums, transactions, offsets) stays the client's,
 and a batch in an older format is read by the client too. Besides `connection`, only this module
@@ -17,12 +24,13 @@ looks inside of the client library; both rely on its version (see the bounds in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import CorruptRecordError
+from kafka.errors import CorruptRecordError, KafkaTimeoutError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record.default_records import DefaultRecordBatch
 
@@ -45,7 +53,15 @@ def read_faster(consumer: KafkaConsumer) -> None:
         return room if part is not None and part.full else taken
 
     fetcher._append = append_within_bounds
+    take_apart = fetcher._handle_fetch_response
+
+    def take_apart_and_let_go(node: Any, offsets: Any, sent: float, response: Any) -> None:
+        take_apart(node, offsets, sent, response)
+        response.responses = []
+
+    fetcher._handle_fetch_response = take_apart_and_let_go
     manager = consumer._client._manager
+    fetcher._net = PatientLoop(fetcher._net, manager)
     build = manager._build_transport
 
     async def build_transport(*args: Any, **settings: Any) -> Any:
@@ -54,6 +70,24 @@ def read_faster(consumer: KafkaConsumer) -> None:
         return transport
 
     manager._build_transport = build_transport
+
+
+class PatientLoop:
+    """The client's event loop; a wait for a fetch that lasts too long just ends."""
+
+    def __init__(self, loop: Any, manager: Any) -> None:
+        self._loop = loop
+        self._manager = manager
+
+    def run(self, function: Any, *arguments: Any) -> Any:
+        """Run a coroutine in the loop's thread, and wait for its result."""
+        if function == self._manager.wait_for:
+            return self._loop.run(self._wait, *arguments)
+        return self._loop.run(function, *arguments)
+
+    async def _wait(self, future: Any, timeout_ms: float | None) -> None:
+        with suppress(KafkaTimeoutError):
+            await self._manager.wait_for(future, timeout_ms)
 
 
 class LargeReads:

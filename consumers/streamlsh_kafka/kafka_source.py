@@ -34,6 +34,8 @@ STALL_SECONDS: Final = 60.0
 MISSING_SECONDS: Final = 5.0
 """A topic must be missing for so long to count as deleted: a starting broker may not know it."""
 ASK_MS: Final = 5_000
+FETCH_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one fetch, of all partitions together; a single larger record comes all the same."""
 
 _log = logging.getLogger(__name__)
 
@@ -243,8 +245,8 @@ class KafkaSource:
                 allow_auto_create_topics=False,
                 isolation_level="read_committed",
                 max_poll_records=20_000,
-                max_partition_fetch_bytes=16 * 1024 * 1024,
-                fetch_max_bytes=64 * 1024 * 1024,
+                max_partition_fetch_bytes=FETCH_BYTES,
+                fetch_max_bytes=FETCH_BYTES,
                 bootstrap_timeout_ms=ASK_MS,
                 metrics_enabled=False,
                 **self._settings,

@@ -14,9 +14,9 @@ from streamlsh import CommitResult, Position, Writer
 from streamlsh_kafka.batches import Batch, BatchBounds, Feed, prepare
 from streamlsh_kafka.dead_letters import DeadLetters
 from streamlsh_kafka.decoders import Decoder
-from streamlsh_kafka.errors import PoisonRecordError
+from streamlsh_kafka.errors import DeadLetterError, PoisonRecordError
 from streamlsh_kafka.replaying import CaughtUp, Replay, begin_replay
-from streamlsh_kafka.source import Source, reached
+from streamlsh_kafka.source import Source, never, reached
 from streamlsh_kafka.wire import decode_update
 
 COLLECT_AFTER = 100_000
@@ -74,11 +74,6 @@ def _pass_by() -> None:
     """Do nothing."""
 
 
-def never() -> bool:
-    """Say that there is no request to stop."""
-    return False
-
-
 def consume(
     writer: Writer,
     source: Source,
@@ -119,7 +114,8 @@ def consume(
         until_end: return once the end that the source had at the start is reached.
         bounds: limits on the size of a batch.
         observers: are told about every commit.
-        stop_requested: asked between batches; the batch in hand is always finished.
+        stop_requested: asked between batches; the batch in hand is finished, unless its dead
+            letters cannot be stored.
         clock: unix time. Nothing depends on it but when a replay is taken to be necessary.
 
     Raises:
@@ -172,7 +168,12 @@ def consume(
                     # An index that holds nothing yet misses no delete from here on.
                     moment = moment or asked
                 if batch.records or positions or moment is not None:
-                    report = _apply(writer, batch, positions, decoder, dead_letters, moment)
+                    try:
+                        report = _apply(writer, batch, positions, decoder, dead_letters, moment)
+                    except DeadLetterError:
+                        if stop_requested():
+                            break  # nothing of the batch is committed: the next start meets it
+                        raise
                     summary = Summary(
                         summary.records + report.records,
                         summary.commits + 1,

@@ -133,8 +133,8 @@ class Replay:
                 return
 
     def end(self) -> None:
-        """Remove what was not named."""
-        ghosts = self._writer.end_sweep()
+        """Remove what was not named, and the second reading's positions with it."""
+        ghosts = self._writer.end_sweep(forget=self._stream)
         event(_log, logging.INFO, "replayed", topic=self._source.stream, ghosts=ghosts)
 
     def _renamed(self, at: Sequence[Position]) -> list[Position]:

@@ -107,6 +107,11 @@ class Source(Protocol):
         """Let go of connections and files. May be called twice."""
 
 
+def never() -> bool:
+    """Say that there is no request to stop."""
+    return False
+
+
 def reached(positions: Sequence[Position], ends: Mapping[int, int]) -> bool:
     """Whether every partition named in ``ends`` has been read up to there."""
     at = {position.partition: position.offset for position in positions}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 import lmdb
 import msgpack
@@ -54,3 +55,11 @@ def write_positions(
         key = position_key(position.stream, position.partition)
         record = msgpack.packb([position.offset, position.identity])
         transaction.put(key, seal(key, record), db=environment.database("positions"))
+
+
+def remove_positions(
+    transaction: lmdb.Transaction, environment: Environment, keys: Iterable[tuple[str, int]]
+) -> None:
+    """Remove the positions of these streams and partitions."""
+    for stream, partition in keys:
+        transaction.delete(position_key(stream, partition), db=environment.database("positions"))

@@ -56,6 +56,9 @@ POINTS: Final = (
 RARE: Final = ("open", "segment", "merge", "reclaim", "dead letters", "sweep")
 """Points with one of these words are passed a few times in a run at most."""
 
+MERGED_AT_ONCE: Final = 512
+"""Entries: so few that merges of a small index last for several commits too."""
+
 
 class Killer:
     """Counts passages of a point, and kills this process at the last.
@@ -114,10 +117,27 @@ class Killer:
         Environment.write = wrapped  # type: ignore[method-assign, assignment]
 
 
+def say_when_it_polls() -> None:
+    """Log ``polls`` when the topic is asked for records for the first time."""
+    poll = KafkaSource.poll
+    polled = False
+
+    def saying(*arguments: Any) -> Any:
+        nonlocal polled
+        if not polled:
+            polled = True
+            event(logging.getLogger(__name__), logging.INFO, "polls")
+        return poll(*arguments)
+
+    KafkaSource.poll = saying  # type: ignore[method-assign, assignment]
+
+
 def main() -> int:
     """Set the trap, and run the real command line."""
+    say_when_it_polls()
     point, _, passage = os.environ.get(VARIABLE, "").partition(":")
     shrink_parts()
+    tail.AT_ONCE = MERGED_AT_ONCE  # type: ignore[attr-defined]
     if point:
         assert point in POINTS
         Killer(point, int(passage)).install()

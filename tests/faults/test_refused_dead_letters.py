@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -11,12 +13,15 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 import streamlsh
 from streamlsh_kafka import Connection, new_producer
+from streamlsh_kafka.dead_letters import SAY_SECONDS
 from streamlsh_kafka.testing import Broker, ConsumerProcess
 from streamlsh_kafka.testing.fixtures import TopicFactory
 from tests.integration.kafka.topics import ids, items, last_line, send, wait_until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
+AWAY_SECONDS = float(os.environ.get("STREAMLSH_BROKER_AWAY", "3"))
+"""For how long the topic is away; `make soak` makes it longer than one letter's time."""
 BAD = b"\xc1" + bytes(20_000)
 
 
@@ -84,10 +89,31 @@ def test_a_consumer_waits_for_a_dead_letter_topic_that_was_deleted_and_goes_on_w
         wait_until(lambda: bool(admin.describe_topics([dead])[0]["error_code"]))
         send_bad(connection, topic)
         send(connection, topic, *items("b"))
-        consumer.wait_for(f"Topic {dead} not found in cluster metadata", count=3)
+        consumer.wait_for("dead_letters_waiting")
+        said = consumer.events("dead_letters_waiting")[0]
+        assert (said["topic"], said["letters"], said["level"]) == (dead, 1, "warning")
         assert (ids(index), offset(index)) == (["a"], 1)
-        admin.create_topics([NewTopic(dead, 1, 1)])
-        wait_until(lambda: ids(index) == ["a", "b"])
+        # Asked to stop, it does, with nothing of the batch committed; the next start waits again.
+        asked = time.monotonic()
         assert consumer.terminate() == 0, consumer.lines
-        assert consumer.events("stopped")[0]["dead_letters"] == 1
-    assert offset(index) == 3
+        assert time.monotonic() - asked < 5.0
+        assert consumer.events("stopped")[0]["positions"] == "0:1"
+    assert (ids(index), offset(index)) == (["a"], 1)
+    admin.create_topics([NewTopic(dead, 1, 1)])
+    with ConsumerProcess(str(index), *where) as consumer:
+        wait_until(lambda: ids(index) == ["a", "b"])
+        admin.delete_topics([dead])
+        wait_until(lambda: bool(admin.describe_topics([dead])[0]["error_code"]))
+        gone = time.monotonic()
+        send_bad(connection, topic)
+        times = 1 + int(AWAY_SECONDS / SAY_SECONDS)
+        consumer.wait_for("dead_letters_waiting", count=times, seconds=AWAY_SECONDS + 60)
+        wait_until(lambda: time.monotonic() >= gone + AWAY_SECONDS, AWAY_SECONDS + 60)
+        assert consumer.process.poll() is None
+        assert offset(index) == 3
+        admin.create_topics([NewTopic(dead, 1, 1)])
+        wait_until(lambda: offset(index) == 4)
+        assert consumer.terminate() == 0, consumer.lines
+        assert consumer.events("stopped")[0]["dead_letters"] == 2
+        # Said in one line every ten seconds, and not by the client ten times in one.
+        assert len([line for line in consumer.lines if "not found in cluster" in line]) < 5

@@ -225,13 +225,9 @@ class Acknowledgement:
     """What ``Producer.send`` returns; known once the producer was flushed."""
 
     def __init__(self) -> None:
-        self.entry: Entry | None = None
-        self.known = False
-
-    def get(self, timeout: float) -> None:
-        """Raise unless the record was acknowledged."""
-        if not self.known:
-            raise kafka.errors.KafkaTimeoutError("not acknowledged")
+        self.exception: Exception | None = None
+        self.stored = False
+        self.is_done = False
 
 
 class Producer:
@@ -263,12 +259,17 @@ class Producer:
         return acknowledgement
 
     def flush(self, timeout: float) -> None:
-        """Send what waits. A crash in the middle leaves some sent, and none known to be."""
-        waiting, self._waiting = self._waiting, []
+        """Send what waits; what is not acknowledged waits on, and is not stored a second time.
+
+        A crash in the middle leaves some sent, and none known to be.
+        """
         broker = self._process.broker
         refused = broker.away or broker.refuses_letters
         if not refused or broker.keeps_refused:
-            for _, entry in waiting:
+            for acknowledgement, entry in self._waiting:
+                if acknowledgement.stored:
+                    continue
+                acknowledgement.stored = True
                 entry.letters += 1
                 if entry.letters > entry.served:
                     raise BrokenPromiseError(
@@ -279,9 +280,10 @@ class Producer:
             self._process.unanswered()
             self._process.clock.advance(timeout)
             raise kafka.errors.KafkaTimeoutError("dead letters are not acknowledged")
-        for acknowledgement, entry in waiting:
-            acknowledgement.known = True
+        for acknowledgement, entry in self._waiting:
+            acknowledgement.is_done = True
             entry.acknowledged += 1
+        self._waiting = []
 
     def close(self, timeout: float) -> None:
         """Nothing is held."""

@@ -290,7 +290,11 @@ class World:
             source = KafkaSource(CONNECTION, TOPIC, accept_gap=how.accept_gap)
             stack.callback(source.close)
             process.identity = source.identity
-            letters = KafkaDeadLetters(CONNECTION, DEAD_TOPIC) if how.letters else None
+            letters = (
+                KafkaDeadLetters(CONNECTION, DEAD_TOPIC, stop_requested=process.stop_requested)
+                if how.letters
+                else None
+            )
             topic = self.broker.topics[source.identity]
             ends = {p.number: p.stable for p in topic.partitions}
             consume(

@@ -122,6 +122,27 @@ def test_a_writer_whose_position_was_moved_is_fenced_and_writes_nothing(
         assert reader.positions["topic", 0] == moved
 
 
+def test_a_position_that_is_forgotten_goes_with_the_sweep_and_not_if_it_was_moved(
+    path: Path, writer: streamlsh.Writer
+) -> None:
+    writer.begin_sweep()
+    moved = Position("topic", 0, 12, "uuid")
+    environment = writer._index.environment
+    with environment.write() as transaction:
+        write_positions(transaction, environment, [moved])
+    with pytest.raises(FencedError):
+        writer.end_sweep(forget="topic")
+    assert writer.sweeping
+    with environment.write() as transaction:
+        write_positions(transaction, environment, [BEFORE])
+    writer.commit([Position("other", 0, 3)])
+    assert writer.end_sweep(forget="topic") == 1
+    assert set(writer.positions) == {("other", 0)}
+    with streamlsh.open(path) as reader:
+        assert set(reader.positions) == {("other", 0)}
+        assert len(reader) == 0
+
+
 def test_a_position_that_the_batch_does_not_move_fences_nobody(
     path: Path, writer: streamlsh.Writer
 ) -> None:

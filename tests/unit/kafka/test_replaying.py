@@ -97,6 +97,22 @@ def test_an_item_whose_old_record_was_compacted_away_for_a_new_one_is_no_ghost(
     assert sorted(contents(index)) == ["again", "last", "stays"]
 
 
+def test_the_end_of_a_replay_removes_its_own_positions_with_the_ghosts(
+    index: Path, source: MemorySource
+) -> None:
+    long_topic(index, source)
+    interrupt(index, source, START + DAY)
+    with streamlsh.open(index) as reader:
+        assert (replay_stream("memory"), 0) in reader.positions
+        begun = reader.commit
+    catch_up(index, source, START + 1.1 * DAY)
+    with streamlsh.open(index) as reader:
+        assert {stream for stream, _ in reader.positions} == {"memory"}
+        assert reader.commit > begun
+    with streamlsh.writer(index) as writer:
+        assert {stream for stream, _ in writer.positions} == {"memory"}
+
+
 def test_a_ghost_leaves_no_marker_behind(index: Path, source: MemorySource) -> None:
     source.add(item("back", version=7))
     source.add(item("stays"))
