@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,6 +11,10 @@ from numpy.typing import NDArray
 from streamlsh.datasets import Glosses, glosses
 
 FAMILIES = ("hyperplane", "voronoi")
+
+# An installed package has its bytecode. Without it, each of the processes that tests start by the
+# hundred would compile all modules anew, and a start would seem to take half a second longer.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def spread_rows(count: int, dim: int) -> NDArray[np.float32]:

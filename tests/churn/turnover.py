@@ -144,7 +144,7 @@ class Life:
             name, len(self._catalogue), commits,
             file_bytes(self._path), used_bytes(pair[0].reader), file_bytes(path),
             pair[0].reader.digest() == pair[1].reader.digest(),
-            field[0].recall, field[1].recall,
+            truth.recall(answers[0]), truth.recall(answers[1]),
             float(np.mean((answers[0] == answers[1]).all(axis=1))),
             [1e6 / one for one in field[0].microseconds],
             [1e6 / one for one in field[1].microseconds],
