@@ -46,6 +46,8 @@ PURGE_SHARE = 1 / 24
 """Dying slots for each live one above which a purge begins: all segments are merged, a bounded
 part in each commit, and what they leave behind can be given out again. Until then queries read the
 entries of dead rows for nothing."""
+SHORT_SHARE = 1 / 96
+"""The same where slots are short, so that the file would grow: growing is for good."""
 
 
 def stored_items(
@@ -89,7 +91,7 @@ class Step:
 
     def lacks_slots(self, wanted: int) -> bool:
         """Whether the file would grow for want of slots that a purge can free."""
-        if not wanted or not (self.state.purging or self._purge_is_due()):
+        if not wanted or not (self.state.purging or self._purge_is_due(SHORT_SHARE)):
             return False
         shift = self._index.rows.block_shift
         return roomy_slots(self._free, self.state, shift) < wanted
@@ -208,14 +210,14 @@ class Step:
         done = add_entries(
             self._transaction, self._snapshot, index.environment, index.rows.chunk_bytes, state,
             self._live.addresses(), new.encoded.entries(given), room,
-            self._purge_is_due(),
+            self._purge_is_due(PURGE_SHARE),
         )  # fmt: skip
         self._note_purge(done)
 
-    def _purge_is_due(self) -> bool:
-        """Whether enough slots are dying, and they would fill a block."""
+    def _purge_is_due(self, share: float) -> bool:
+        """Whether so many slots are dying, as a share of the live ones, and they fill a block."""
         state = self.state
-        return state.dying > max(PURGE_SHARE * state.live, self._index.rows.rows_per_block)
+        return state.dying > max(share * state.live, self._index.rows.rows_per_block)
 
     def _note_purge(self, done: Purge) -> None:
         """Keep the bitmaps of what dies and what is free in step with a purge."""

@@ -40,10 +40,11 @@ class Step:
 STEPS = (
     Step(
         "faults on a real broker, damaged files, readers under load",
-        ("-m", "pytest", "-v", "-rA", "--tb=short", "-p", "no:cacheprovider", *NO_TIMEOUT,
+        ("-m", "pytest", "-v", "--no-header", "--tb=short", "--durations=15",
+         "-p", "no:cacheprovider", *NO_TIMEOUT,
          "tests/faults"),
     ),
-    Step("simulation", ("-m", "tests.simulation", "--runs", "20000")),
+    Step("simulation", ("-m", "tests.simulation", "--runs", "10000")),
 )  # fmt: skip
 
 
