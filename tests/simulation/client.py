@@ -47,7 +47,7 @@ class Process(Protocol):
     def step(self, seam: str) -> None:
         """The consumer calls out; here it may die."""
 
-    def fetched(self, entries: Sequence[Entry]) -> None:
+    def fetched(self, partition: int, entries: Sequence[Entry], position: int) -> None:
         """Records have reached the client."""
 
     def sought(self, partition: int, offset: int) -> None:
@@ -197,7 +197,7 @@ class Consumer:
             last = there[-1].offset + 1 if there else at
             after = max(last, partition.stable) if random.random() < 0.7 else last
         self._positions[number] = max(at, after)
-        self._process.fetched(there[:count])
+        self._process.fetched(number, there[:count], self._positions[number])
         return [
             RawRecord(TOPIC, number, e.offset, e.timestamp, e.key, e.value, e.headers)
             for e in there[:count]

@@ -103,11 +103,11 @@ class SimulatedProcess:
 
     # The client's view -------------------------------------------------------------------------
 
-    def fetched(self, entries: Sequence[Entry]) -> None:
-        """Records have reached the client."""
+    def fetched(self, partition: int, entries: Sequence[Entry], position: int) -> None:
+        """Records have reached the client, and its position, which may be past markers, too."""
+        self._reached[partition] = position
         for entry in entries:
             entry.served += 1
-            self._reached[entry.partition] = entry.offset + 1
         self._fetched += entries
         if entries:
             self.world.say(f"fetches {', '.join(map(str, entries))}")
