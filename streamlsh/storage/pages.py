@@ -38,6 +38,8 @@ BIG, SUBTREE = 1, 2
 """Flags of a leaf's node: the value is on overflow pages; it is the root of a named database."""
 INTEGER_KEYS = 8
 """Flag of a tree: keys are native numbers. Only the free list has it."""
+ORDERING = 0x7F
+"""The flags of a tree that say how keys and values are compared; LMDB aborts where they lie."""
 NO_PAGE = 2**64 - 1
 """The root of an empty tree."""
 MOST_DEPTH = 32
@@ -193,6 +195,10 @@ class Pages:
         page_bytes: int = _TREE.unpack_from(raw, at)[0]
         free = read_tree("the free list", raw[at : at + _TREE.size])
         main = read_tree("the main tree", raw[at + _TREE.size : at + 2 * _TREE.size])
+        for tree, wanted in ((free, INTEGER_KEYS), (main, 0)):
+            self.require(
+                tree.flags & ORDERING == wanted, f"{what}: flags of {tree.name}", wanted, tree.flags
+            )
         last, transaction = _META_END.unpack_from(raw, at + 2 * _TREE.size)
         self.require(
             512 <= page_bytes <= 1 << 16 and page_bytes & (page_bytes - 1) == 0,

@@ -86,3 +86,20 @@ def test_a_meta_page_that_says_another_transaction_is_refused(
     put_together(tmp_path, bytes(content), states[-1])
     with pytest.raises(CorruptIndexError, match="stamp"):
         streamlsh.open(path)
+
+
+@pytest.mark.parametrize("meta_page", [0, 1])
+@pytest.mark.parametrize("tree", [0, 1])
+@pytest.mark.parametrize("bit", range(7))
+def test_a_meta_page_with_other_flags_of_a_tree_is_refused(
+    meta_page: int, tree: int, bit: int, tmp_path: Path
+) -> None:
+    """LMDB follows them, and aborts where a tree is not of the kind that they say."""
+    path = tmp_path / "index"
+    streamlsh.create(path, dim=4, family="hyperplane", bits=4, tables=2)
+    data = path / "data.mdb"
+    content = bytearray(data.read_bytes())
+    content[4096 * meta_page + 44 + 48 * tree] ^= 1 << bit
+    data.write_bytes(content)
+    with pytest.raises(CorruptIndexError, match="flags of the"):
+        streamlsh.open(path)
