@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
 import numpy as np
@@ -40,6 +40,7 @@ PER_CHUNK = entries_per_chunk(CHUNK_BYTES)
 PAGES = 4
 SLOTS = PAGES * LIVE_PAGE_SLOTS
 ENTRIES_A_SLOT = 2
+Result = TypeVar("Result")
 
 
 @pytest.fixture
@@ -94,7 +95,6 @@ class Index:
 
     def commit(self, rows: int, died: int, *, purge: bool = False) -> Purge:
         """A commit of new rows in which others die; each has ``ENTRIES_A_SLOT`` entries."""
-        environment = self.environment
         slots = np.arange(self.slot_end, self.slot_end + rows)
         dead = self.rng.permutation(np.flatnonzero(self.live))[:died]
         self.slot_end += rows
@@ -103,22 +103,15 @@ class Index:
         entries = random_entries(np.repeat(slots, ENTRIES_A_SLOT), self.rng)
         self.expected = Entries.joined([self.expected, entries])
         self.expected = self.expected.take(self.live[self.expected.slots])
-        pages = np.packbits(self.live.reshape(PAGES, -1), axis=1, bitorder="little")
-        addresses = pages.ctypes.data + pages.strides[0] * np.arange(PAGES)
-        state = self.state()
-        with (
-            environment.handle.begin(buffers=True) as snapshot,
-            environment.handle.begin(write=True) as transaction,
-        ):
-            result = add_entries(
-                transaction, snapshot, environment, CHUNK_BYTES, state, addresses, entries,  # type: ignore[arg-type]
-                allowance(len(entries) + len(dead) * ENTRIES_A_SLOT), purge,
-            )  # fmt: skip
-            transaction.put(STATE_KEY, state.pack(), db=environment.database("meta"))
-        return result
+        room = allowance(len(entries) + len(dead) * ENTRIES_A_SLOT)
+        return self._write(add_entries, entries, room, purge)
 
     def reclaim(self, room: int) -> tuple[Purge, int]:
         """A transaction that goes on with merges and adds nothing."""
+        return self._write(reclaim, room)
+
+    def _write(self, change: Callable[..., Result], *arguments: Any) -> Result:
+        """One transaction that changes the tables as they are now, and what the change returns."""
         environment = self.environment
         pages = np.packbits(self.live.reshape(PAGES, -1), axis=1, bitorder="little")
         addresses = pages.ctypes.data + pages.strides[0] * np.arange(PAGES)
@@ -127,9 +120,9 @@ class Index:
             environment.handle.begin(buffers=True) as snapshot,
             environment.handle.begin(write=True) as transaction,
         ):
-            result = reclaim(
-                transaction, snapshot, environment, CHUNK_BYTES, state, addresses, room  # type: ignore[arg-type]
-            )  # fmt: skip
+            result = change(
+                transaction, snapshot, environment, CHUNK_BYTES, state, addresses, *arguments
+            )
             transaction.put(STATE_KEY, state.pack(), db=environment.database("meta"))
         return result
 
