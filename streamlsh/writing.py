@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamlsh.buckets.bounds import check_segment
+from streamlsh.buckets.merging import read_pieces
 from streamlsh.collecting import collect, collect_deletes, collect_upserts
 from streamlsh.commit import commit_batch
 from streamlsh.config import DEFAULT_MAP_LIMIT, IndexConfig, check_map_limit, check_map_size
@@ -110,11 +111,13 @@ class Writer:
         with index.environment.write() as transaction, index.environment.read() as snapshot:
             state = read_state(snapshot, meta)
             check_slots(index, snapshot, state)
+            segments = index.environment.database("segments")
             for segment in state.segments:
                 check_segment(
-                    snapshot, index.environment.database("segments"), segment,
-                    index.family.buckets, index.rows.chunk_bytes,
-                )  # fmt: skip
+                    snapshot, segments, segment, index.family.buckets, index.rows.chunk_bytes
+                )
+            for merge in state.merges:
+                read_pieces(snapshot, segments, merge)
             state.epoch += 1
             transaction.put(STATE_KEY, state.pack(), db=meta)
             self._positions = read_positions(snapshot, index.environment)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import kafka.errors
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -148,7 +148,7 @@ class KafkaSource:
                     if reached is not None:
                         self._fetched[partition] = reached
             except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
-                self._explain_range(error)
+                self._go_back(error)
             # Fetches go by name, so another topic of that name may have answered. What cannot be
             # confirmed to come from ours is read again.
             if self._waiting and not self._check_topic():
@@ -339,8 +339,15 @@ class KafkaSource:
         )
         return start
 
-    def _explain_range(self, error: Exception) -> NoReturn:
-        """Turn an offset that the broker refused into the error that names the choices."""
+    def _go_back(self, error: Exception) -> None:
+        """Go back to the positions after the broker refused where the client is ahead of them.
+
+        Nothing that was handed out is lost if the positions still lie within the topic.
+
+        Raises:
+            OffsetError: they do not, with the choices.
+            SourceError: they do, and the broker refuses them all the same.
+        """
         self._check_topic()
         tps = [TopicPartition(self._topic, partition) for partition in self._partitions]
         starts, ends = self._ask_offsets(tps)
@@ -348,6 +355,9 @@ class KafkaSource:
             # Other records may stand by now where those that were read have been.
             for tp, divergent in error.divergent_offsets.items():
                 ends[tp] = 0 if divergent is None else divergent.offset
+            refused = {}
+        else:
+            refused = {tp.partition: offset for tp, offset in error.args[0].items()}
         for tp in tps:
             offset = self._positions[tp.partition]
             where: dict[str, Any] = {"stream": self._topic, "partition": tp.partition}
@@ -355,9 +365,13 @@ class KafkaSource:
                 raise OffsetBelowStartError(stored=offset, limit=starts[tp], **where) from error
             if offset > ends[tp]:
                 raise OffsetBeyondEndError(stored=offset, limit=ends[tp], **where) from error
-        raise SourceError(
-            f"the broker refused the position in {self._topic}: {error}", stream=self._topic
-        ) from error
+            if refused.get(tp.partition) == offset:
+                raise SourceError(
+                    f"the broker refused the position in {self._topic}: {error}",
+                    stream=self._topic,
+                ) from error
+        event(_log, logging.WARNING, "went_back", topic=self._topic, error=str(error))
+        self._seek()
 
     def _end_stall(self) -> None:
         """Replace a client that delivers nothing although there is something to read."""

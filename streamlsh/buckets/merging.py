@@ -23,14 +23,17 @@ from streamlsh.buckets.segment import (
     Merged,
     Segment,
     Sources,
+    chunk_size,
     delete_segment,
     entries_per_chunk,
     merge_some,
     write_chunks,
     write_directory,
 )
+from streamlsh.errors import CorruptIndexError
 from streamlsh.kernels.merge import ENTRIES, start_place
 from streamlsh.storage.schema import segment_key
+from streamlsh.storage.sealing import seal, unseal
 from streamlsh.storage.values import fetch
 
 AT_ONCE = 32_768
@@ -162,10 +165,16 @@ def go_on(
     Returns:
         How much of the room is used up; and what takes the sources' place, if the merge is done:
         a segment, or nothing if no entry was live. The sources are deleted then.
+
+    Raises:
+        CorruptIndexError: a part of a source, or of what is written already, is missing or damaged.
     """
     per_chunk = entries_per_chunk(chunk_bytes)
     started = merge.entries % per_chunk
-    begun = fetch(snapshot, database, segment_key(merge.number, merge.chunks)) if started else None
+    begun = None
+    if started:
+        size = chunk_size(merge.entries, per_chunk, merge.chunks - 1)
+        begun = fetch(snapshot, database, segment_key(merge.number, merge.chunks), size)[:size]
     room = room // per_chunk * per_chunk - started
     sources = Sources.stored(snapshot, database, segments, chunk_bytes)
     at, place = np.array(merge.at, np.int64), np.array(merge.place, np.int64)
@@ -180,10 +189,33 @@ def go_on(
             delete_segment(transaction, database, segment)
         return used, _finish(transaction, snapshot, database, merge, merged)
     if len(merged.codes):
-        piece = np.concatenate([merged.codes, merged.starts]).tobytes()
-        transaction.put(segment_key(merge.number, PIECES + merge.pieces), piece, db=database)
+        key = segment_key(merge.number, PIECES + merge.pieces)
+        piece = seal(key, np.concatenate([merged.codes, merged.starts]).tobytes())
+        transaction.put(key, piece, db=database)
         merge.pieces += 1
     return used, None
+
+
+def read_pieces(
+    snapshot: lmdb.Transaction, database: lmdb._Database, merge: Merge
+) -> NDArray[np.uint32]:
+    """The buckets that a merge has written so far, and where each begins: (2, n).
+
+    Raises:
+        CorruptIndexError: a piece of it is missing or damaged.
+    """
+    pieces = [np.zeros((2, 0), np.uint32)]
+    for piece in range(merge.pieces):
+        key = segment_key(merge.number, PIECES + piece)
+        try:
+            codes = np.frombuffer(unseal(key, fetch(snapshot, database, key)), np.uint32)
+        except ValueError as error:
+            raise CorruptIndexError(
+                "an unfinished segment is damaged; restore the index from a copy or rebuild it",
+                expected="a sound directory", received=str(error),
+            ) from error  # fmt: skip
+        pieces.append(codes.reshape(2, -1))
+    return np.hstack(pieces)
 
 
 def _finish(
@@ -194,13 +226,10 @@ def _finish(
     last: Merged,
 ) -> list[Segment]:
     """Join the pieces of the directory, which the snapshot sees, and what the last step made."""
-    keys = [segment_key(merge.number, PIECES + piece) for piece in range(merge.pieces)]
-    pieces = [
-        np.frombuffer(fetch(snapshot, database, key), np.uint32).reshape(2, -1) for key in keys
-    ]
-    codes, starts = np.hstack([*pieces, np.stack([last.codes, last.starts])])
-    for key in keys:
-        transaction.delete(key, db=database)
+    before = read_pieces(snapshot, database, merge)
+    codes, starts = np.hstack([before, np.stack([last.codes, last.starts])])
+    for piece in range(merge.pieces):
+        transaction.delete(segment_key(merge.number, PIECES + piece), db=database)
     if not merge.entries:
         return []
     write_directory(transaction, database, merge.number, codes, starts, merge.entries)

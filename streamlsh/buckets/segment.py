@@ -72,14 +72,14 @@ def part_addresses(
     """
     per_chunk = entries_per_chunk(chunk_bytes)
     sizes = [max(PAD + 4 * (2 * segment.codes + 1), IN_PLACE)]
-    sizes += [_chunk_size(segment.entries, per_chunk, chunk) for chunk in range(segment.chunks)]
+    sizes += [chunk_size(segment.entries, per_chunk, chunk) for chunk in range(segment.chunks)]
     return [
         address_of(fetch(transaction, database, key, size)) + PAD
         for key, size in zip(segment_keys(segment), sizes, strict=True)
     ]
 
 
-def _chunk_size(entries: int, per_chunk: int, chunk: int) -> int:
+def chunk_size(entries: int, per_chunk: int, chunk: int) -> int:
     """Size of one chunk's value, of a segment with so many entries."""
     blocks = -(-min(per_chunk, entries - chunk * per_chunk) // LANES)
     return max(PAD + blocks * BLOCK.itemsize, IN_PLACE)
@@ -186,7 +186,7 @@ def write_chunks(
     """Store the chunks that a step of a merge has made as parts of a segment."""
     per_chunk = entries_per_chunk(merged.chunks.shape[1])
     for chunk, value in enumerate(merged.chunks, merged.first):
-        size = _chunk_size(merged.entries, per_chunk, chunk)
+        size = chunk_size(merged.entries, per_chunk, chunk)
         transaction.put(segment_key(number, chunk + 1), value[:size].data, db=database)
 
 

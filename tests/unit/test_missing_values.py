@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import streamlsh
+from streamlsh.buckets.merging import PIECES
 from streamlsh.errors import CorruptIndexError
 from streamlsh.storage.schema import IN_PLACE, number_key
-from tests.tampering import keys, tampering
+from tests.tampering import flip, keys, tampering
 
 DIM = 16
 ROWS = np.random.default_rng(0).standard_normal((306, DIM)).astype(np.float32)
@@ -83,4 +84,36 @@ def test_a_segment_whose_directory_is_damaged_is_not_merged(path: Path) -> None:
         value[100:104] = b"\xff\xff\xff\x7f"
         cursor.put(cursor.key(), bytes(value))
     with pytest.raises(CorruptIndexError, match="directory"):
+        streamlsh.writer(path)
+
+
+def test_what_a_merge_under_way_has_written_of_its_directory_is_not_believed_when_damaged(
+    path: Path,
+) -> None:
+    """Once the merge was done, a commit followed it and ended the process."""
+    rows = np.random.default_rng(1).standard_normal((2000, DIM)).astype(np.float32)
+    pieces: list[bytes] = []
+    # Merges begin with large commits and go on slowly with small ones.
+    for first, count in [
+        (0, 400),
+        (400, 400),
+        (800, 400),
+        *((row, 1) for row in range(1200, 1250)),
+    ]:
+        with streamlsh.writer(path) as writer:
+            part = slice(first, first + count)
+            writer.upsert([f"n{row}" for row in range(first, first + count)], rows[part])
+        pieces = [k for k in keys(path, "segments") if int.from_bytes(k[-4:], "big") >= PIECES]
+        if pieces:
+            break
+    assert pieces, "no merge is under way"
+    flip(path, "segments", pieces[0], 1)
+    with pytest.raises(CorruptIndexError, match="unfinished"):
+        streamlsh.writer(path)
+    with streamlsh.open(path) as reader, pytest.raises(CorruptIndexError, match="unfinished"):
+        reader.verify()
+    flip(path, "segments", pieces[0], 1)
+    with tampering(path, "segments") as transaction:
+        transaction.delete(pieces[-1])
+    with pytest.raises(CorruptIndexError, match="missing"):
         streamlsh.writer(path)

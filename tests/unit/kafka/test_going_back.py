@@ -1,0 +1,106 @@
+"""The broker refuses a place that the client had read ahead to: the index's position decides."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import kafka.errors
+import pytest
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from streamlsh import Position
+from streamlsh_kafka import Connection, KafkaSource, RawRecord, kafka_source
+from streamlsh_kafka.errors import OffsetBelowStartError, OffsetBeyondEndError, SourceError
+
+PLACE = TopicPartition("items", 0)
+
+
+class Client:
+    """A client whose topic has lost what it has read ahead; it is at offset 9."""
+
+    def __init__(self, refusal: Exception, start: int, end: int) -> None:
+        self.at = 0
+        self._refusal: Exception | None = refusal
+        self._start, self._end = start, end
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        assert partitions == [PLACE]
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    def position(self, tp: TopicPartition) -> int:
+        return self.at
+
+    def beginning_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:
+        return {PLACE: self._start if self._refusal is None else 0}
+
+    def end_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:
+        return {PLACE: self._end if self._refusal is None else 9}
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[RawRecord]]:
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
+        record = RawRecord("items", 0, self.at, 0, b"k", None, ())
+        self.at += 1
+        return {PLACE: [record]}
+
+    def close(self, **_: Any) -> None: ...
+
+
+def out_of_range(offset: int) -> Any:
+    return kafka.errors.OffsetOutOfRangeError({PLACE: offset})
+
+
+def diverged(offset: int | None) -> Any:
+    there = None if offset is None else OffsetAndMetadata(offset, "", 1)
+    return kafka.errors.LogTruncationError({PLACE: there})
+
+
+@pytest.fixture
+def source_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a source at offset 5 whose next poll is refused."""
+    topic = {"error_code": 0, "topic_id": "id", "partitions": [{"partition_index": 0}]}
+    admin = SimpleNamespace(describe_topics=lambda _: [topic], close=lambda: None)
+    monkeypatch.setattr(kafka_source, "check_connection", lambda _: None)
+    monkeypatch.setattr(kafka_source, "read_faster", lambda _: None)
+    monkeypatch.setattr(kafka_source, "KafkaAdminClient", lambda **_: admin)
+
+    def make(refusal: Exception, start: int, end: int) -> KafkaSource:
+        client = Client(refusal, start, end)
+        monkeypatch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
+        source = KafkaSource(Connection("nowhere:1"), "items")
+        source.start({("items", 0): Position("items", 0, 5, "id")})
+        return source
+
+    return make
+
+
+@pytest.mark.parametrize("refusal", [out_of_range(9), diverged(5), diverged(7)])
+def test_what_only_the_client_had_read_is_read_again(source_of: Any, refusal: Exception) -> None:
+    source = source_of(refusal, 0, 7)
+    assert list(source.poll(0.1, 10)) == []
+    assert [position.offset for position in source.positions()] == [5]
+    assert [record.offset for record in source.poll(0.1, 10)] == [5]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "start", "end", "error"),
+    [
+        (out_of_range(9), 0, 4, OffsetBeyondEndError),
+        (diverged(4), 0, 12, OffsetBeyondEndError),
+        (diverged(None), 0, 12, OffsetBeyondEndError),
+        (out_of_range(9), 6, 12, OffsetBelowStartError),
+        (out_of_range(5), 0, 7, SourceError),
+    ],
+)
+def test_what_the_index_needs_and_the_topic_has_lost_is_an_error(
+    source_of: Any, refusal: Exception, start: int, end: int, error: type[Exception]
+) -> None:
+    source = source_of(refusal, start, end)
+    with pytest.raises(error) as caught:
+        source.poll(0.1, 10)
+    assert caught.type is error
