@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.bounds import check_segment
-from streamlsh.buckets.layout import GROUP_BYTES, GROUP_ENTRIES, blocks_per_chunk, sort_groups
+from streamlsh.buckets.layout import (
+    BLOCK,
+    GROUP_BYTES,
+    GROUP_ENTRIES,
+    blocks_per_chunk,
+    sort_groups,
+)
 from streamlsh.buckets.segment import part_addresses
 from streamlsh.calibration import Calibration
 from streamlsh.config import METRICS
@@ -84,7 +90,6 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
             transaction, environment.database("changes"), before.state.writes, state.writes
         )
     slots = slot_tables(index, transaction, state, before.slots if before else None, changes)
-    groups = (state.tail_entries + GROUP_ENTRIES - 1) // GROUP_ENTRIES
     for segment in state.segments:
         if before is None or segment.number not in before.parts:
             check_segment(
@@ -102,28 +107,32 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         )
         for segment in state.segments
     }
-    segments = np.zeros((len(state.segments), 4), np.int64)
+    rows: list[tuple[int, int, int, int]] = []
     chunk = 0
-    for row, segment in zip(segments, state.segments, strict=True):
+    for segment in state.segments:
         directory = parts[segment.number][0]
-        row[:] = segment.codes, directory, directory + 4 * segment.codes, chunk
+        rows.append((segment.codes, directory, directory + 4 * segment.codes, chunk))
         chunk += segment.chunks
-    tail_buckets, tail_places = sort_groups(
-        [
-            fetch(transaction, environment.database("tail"), number_key(group), GROUP_BYTES)
-            for group in range(groups)
-        ],
-        state.tail_entries,
-    )
     chunks = np.concatenate([np.zeros(0, np.int64), *(part[1:] for part in parts.values())])
+    tail: tuple[NDArray[Any], ...] = ()
+    if state.tail_entries:
+        tail = codes, starts, blocks = sort_groups(
+            [
+                fetch(transaction, environment.database("tail"), number_key(group), GROUP_BYTES)
+                for group in range(-(-state.tail_entries // GROUP_ENTRIES))
+            ],
+            state.tail_entries,
+        )
+        rows.append((len(codes), address_of(codes), address_of(starts), len(chunks)))
+        step = blocks_per_chunk(layout.chunk_bytes) * BLOCK.itemsize
+        chunks = np.append(chunks, address_of(blocks) + np.arange(0, len(blocks), step))
+    segments = np.array(rows, np.int64).reshape(-1, 4)
     where = np.zeros(places.SIZE, np.int64)
     for place, value in (
         (places.SEGMENTS, address_of(segments)), (places.SEGMENT_COUNT, len(segments)),
         (places.CHUNKS, address_of(chunks)), (places.CHUNK_COUNT, len(chunks)),
         (places.BLOCKS_PER_CHUNK, blocks_per_chunk(layout.chunk_bytes)),
-        (places.TAIL_BUCKETS, address_of(tail_buckets)),
-        (places.TAIL_ENTRIES, state.tail_entries),
-        (places.TAIL_PLACES, address_of(tail_places)), (places.BUCKETS, index.family.buckets),
+        (places.BUCKETS, index.family.buckets),
         (places.BLOCKS, address_of(slots.blocks)), (places.BLOCK_COUNT, len(slots.blocks)),
         (places.NAMES, address_of(slots.names)),
         (places.NAME_STRIPS, address_of(slots.name_strips)),
@@ -141,7 +150,7 @@ def make_view(index: Index, transaction: lmdb.Transaction, before: View | None) 
         state,
         slots,
         where,
-        (segments, chunks, tail_buckets, tail_places),
+        (segments, chunks, *tail),
         read_calibration(transaction, environment.database("meta")),
         {},
         MappingProxyType(read_positions(transaction, environment)),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.kernels.compiling import CACHE_LINE
+from streamlsh.kernels.merge import gather_entries
 from streamlsh.storage.schema import PAD
 
 LANES = 8
@@ -27,9 +29,6 @@ BLOCK = np.dtype(
 """One entry block."""
 GROUP_BYTES = PAD + GROUP_ENTRIES // LANES * BLOCK.itemsize + 4 * GROUP_ENTRIES
 """Size of a tail group's value: entry blocks, then the entries' buckets."""
-
-
-I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +131,32 @@ def unpack_group(value: memoryview, count: int) -> Entries:
     return unpack_entries(blocks, buckets[:count])
 
 
-def sort_groups(groups: list[memoryview], count: int) -> tuple[NDArray[np.uint32], I64]:
-    """A directory of the tail, for queries: its entries by bucket.
+def sort_groups(
+    groups: list[memoryview], count: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint8]]:
+    """The tail as queries want it: laid out like a segment, in memory.
 
     Args:
-        groups: the stored values of all groups, where they are in memory.
-        count: entries in them.
+        groups: the stored values of all groups.
+        count: entries in them, at least one.
 
     Returns:
-        (count,) the entries' buckets in rising order; and (count,) where each entry is: the
-        address of its block, a multiple of ``LANES``, plus its lane.
+        The sorted codes of the occupied buckets; where in the blocks each begins, closed by the
+        number of entries; and the bytes of the entry blocks, which begin a cache line.
     """
-    if not groups:
-        return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     parts = [_group_parts(np.frombuffer(value, np.uint8)) for value in groups]
     buckets = np.concatenate([part[1] for part in parts])[:count]
+    firsts = np.array([part[0].ctypes.data for part in parts], np.int64)
     entries = np.arange(GROUP_ENTRIES)
     inside = entries // LANES * BLOCK.itemsize + entries % LANES
-    firsts = np.array([part[0].ctypes.data for part in parts], np.int64)
     order = np.argsort(buckets)
-    return buckets[order], (firsts[:, None] + inside).ravel()[order]
+    size = -(-count // LANES) * BLOCK.itemsize
+    room = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE
+    blocks = room[start : start + size]
+    gather_entries((firsts[:, None] + inside).ravel()[order], blocks.ctypes.data)
+    codes, starts = np.unique(buckets[order], return_index=True)
+    return codes, np.append(starts, count).astype(np.uint32), blocks
 
 
 def _group_parts(value: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.uint32]]:

@@ -1,8 +1,8 @@
 """The tail: the latest entries, not yet in a segment, in the order they came.
 
 Entries in the tail count only if their bucket is probed, exactly as if they stood in a segment.
-So an answer does not depend on how far the tail has got. Readers sort them by bucket once a
-commit.
+So an answer does not depend on how far the tail has got. Readers lay them out as a segment, in
+their own memory, once a commit.
 """
 
 from __future__ import annotations

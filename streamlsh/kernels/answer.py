@@ -10,9 +10,7 @@ from streamlsh.kernels.compiling import inlined, kernel, pointer
 from streamlsh.kernels.encode import query_bytes
 from streamlsh.kernels.rerank import rescore
 from streamlsh.kernels.runs import (
-    find_in_tail,
     list_runs,
-    list_tail_runs,
     list_whole_runs,
 )
 from streamlsh.kernels.scan import (
@@ -29,9 +27,6 @@ from streamlsh.kernels.where import (
     CODE_WIDTH,
     SEGMENT_COUNT,
     SEGMENTS,
-    TAIL_BUCKETS,
-    TAIL_ENTRIES,
-    TAIL_PLACES,
 )
 
 U32 = NDArray[np.uint32]
@@ -116,10 +111,7 @@ def _answer(
 ) -> None:
     segments = carray(pointer(where[SEGMENTS]), (where[SEGMENT_COUNT], 4), np.int64)
     chunks = carray(pointer(where[CHUNKS]), where[CHUNK_COUNT], np.int64)
-    tail = carray(pointer(where[TAIL_BUCKETS]), where[TAIL_ENTRIES], np.uint32)
-    tail_ends = np.empty((2, count if count >= 0 else 1), np.int64)
-    in_tail = find_in_tail(buckets, tail_ends.shape[1], count < 0, tail, tail_ends)
-    room = max(count, 0) * where[SEGMENT_COUNT] + where[CHUNK_COUNT] + in_tail
+    room = max(count, 0) * where[SEGMENT_COUNT] + where[CHUNK_COUNT]
     runs = np.empty((room, 3), np.int64)
     run_bases = np.empty(room, np.float32)
     if count < 0:
@@ -132,12 +124,6 @@ def _answer(
             buckets, bases, count, where[BUCKETS], segments, chunks, where[BLOCKS_PER_CHUNK],
             runs, run_bases,
         )  # fmt: skip
-    list_tail_runs(
-        bases, tail_ends, carray(pointer(where[TAIL_PLACES]), where[TAIL_ENTRIES], np.int64), held,
-        runs, run_bases,
-    )  # fmt: skip
-    held += in_tail
-    scored += in_tail
     # Copies can only be counted before anything is cut.
     limit = scored + 1 if copies > 1 else entries
     slots = np.empty(2 * limit, np.uint32)

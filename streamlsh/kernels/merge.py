@@ -110,6 +110,19 @@ def merge_segments(
     return buckets, written + room - end, read
 
 
+@kernel
+def gather_entries(places: I64, out: int) -> None:
+    """Copy entries, in an order, into blocks that follow each other.
+
+    Args:
+        places: of each entry the address of its block, a multiple of 8, plus its lane.
+        out: address of the blocks, written.
+    """
+    for entry in range(places.shape[0]):
+        lane = places[entry] & 7
+        _copy(places[entry] - lane, lane, out + (entry >> 3) * BLOCK_BYTES, entry & 7)
+
+
 @inlined
 def _place(chunks: I64, first_chunk: int, per_chunk: int, entry: int) -> tuple[int, int]:
     """Address of an entry's block, and its lane there."""

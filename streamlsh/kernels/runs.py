@@ -1,5 +1,7 @@
 """Runs: where in the segments the entries of probed buckets stand.
 
+The tail is one of them: a reader lays it out in its own memory; see ``layout.sort_groups``.
+
 A *run* is what one bucket has in one segment: entries that follow each other, as rows of an
 array (address of the first block, first lane, end lane counted from there).
 """
@@ -160,59 +162,6 @@ def list_whole_runs(
             run_bases[held] = base
             held += 1
     return held, entries
-
-
-@inlined
-def find_in_tail(buckets: U32, count: int, whole: bool, tail: U32, ends: I64) -> int:
-    """Where the entries of probed buckets stand in the tail's directory.
-
-    Args:
-        buckets: probed buckets, distinct.
-        count: how many there are.
-        whole: whether the first of them stands for itself and all below it.
-        tail: (n,) the directory's buckets, sorted.
-        ends: (2, count), written: the first entry of each probed bucket, and the end of them.
-
-    Returns:
-        How many entries there are.
-    """
-    entries = 0
-    for p in range(count):
-        low = 0 if whole else first_from(tail, np.int64(buckets[p]))
-        high = low
-        if whole:
-            high = first_from(tail, np.int64(buckets[p]) + 1)
-        else:
-            while high < tail.shape[0] and tail[high] == buckets[p]:
-                high += 1
-        ends[0, p] = low
-        ends[1, p] = high
-        entries += high - low
-    return entries
-
-
-@inlined
-def list_tail_runs(
-    bases: F32, ends: I64, places: I64, held: int, runs: I64, run_bases: F32
-) -> None:
-    """The tail's entries in probed buckets, each a run of its own.
-
-    Args:
-        bases: <centre, query> of each probed bucket.
-        ends: as ``find_in_tail`` gives them.
-        places: the directory's places.
-        held: how many runs there are already.
-        runs: written from ``held`` on, as in ``list_runs``.
-        run_bases: likewise.
-    """
-    for p in range(ends.shape[1]):
-        for entry in range(ends[0, p], ends[1, p]):
-            lane = places[entry] & 7
-            runs[held, 0] = places[entry] - lane
-            runs[held, 1] = lane
-            runs[held, 2] = lane + 1
-            run_bases[held] = bases[p]
-            held += 1
 
 
 @inlined

@@ -15,41 +15,37 @@ from streamlsh.kernels.compiling import inlined, pointer
 I64 = NDArray[np.int64]
 
 SEGMENTS = 0
-"""Address of the segments' table, (SEGMENT_COUNT, 4) int64; see ``scan.list_runs``."""
+"""Address of the segments' table, (SEGMENT_COUNT, 4) int64; see ``runs.list_runs``. The last may
+be the tail."""
 SEGMENT_COUNT = 1
 CHUNKS = 2
 """Address of the addresses of all segments' chunks, CHUNK_COUNT of them."""
 CHUNK_COUNT = 3
 BLOCKS_PER_CHUNK = 4
-TAIL_BUCKETS = 5
-"""Address of the buckets of the tail's TAIL_ENTRIES entries, sorted; see ``layout.sort_groups``."""
-TAIL_ENTRIES = 6
-TAIL_PLACES = 7
-"""Address of where each of them is: its block's address, and its lane."""
-BUCKETS = 8
+BUCKETS = 5
 """Buckets of the family, over all tables."""
-BLOCKS = 9
+BLOCKS = 6
 """Address of the addresses of slot blocks, 0 for one that stands in strips alone."""
-BLOCK_COUNT = 10
-STRIPS = 11
+BLOCK_COUNT = 7
+STRIPS = 8
 """Address of the addresses of the open block's strips, 0 for one that stands in the block."""
-OPEN_BLOCK = 12
+OPEN_BLOCK = 9
 """Number of the open block; of none, one that no slot is in."""
-BLOCK_SHIFT = 13
+BLOCK_SHIFT = 10
 """log2 of the rows of a block."""
-STRIP_SHIFT = 14
-CODE_WIDTH = 15
+STRIP_SHIFT = 11
+CODE_WIDTH = 12
 """Bytes of a row's 4-bit codes."""
-DIM = 16
-SLOT_END = 17
-METRIC = 18
-NAMES = 19
+DIM = 13
+SLOT_END = 14
+METRIC = 15
+NAMES = 16
 """Address of the addresses of name blocks, of which there are as many as of slot blocks."""
-NAME_STRIPS = 20
+NAME_STRIPS = 17
 """Address of the addresses of the open block's name strips, as many as of strips."""
-VALUES_END = 21
+VALUES_END = 18
 """Address behind the last value that is known to be in the file: no id may end past it."""
-SIZE = 22
+SIZE = 19
 
 MOST_ID = 511
 """Bytes of the longest id."""

@@ -16,7 +16,6 @@ from streamlsh.buckets.layout import (
     Entries,
     pack_entries,
     pack_group,
-    sort_groups,
 )
 from streamlsh.kernels import where as places
 from streamlsh.kernels.encode import nibble_rows, normalize_rows
@@ -108,25 +107,18 @@ class Memory:
         ]
         return [self.keep_whole(pack_group(part).data) for part in parts]
 
-    def tail(self, entries: Entries) -> tuple[U32, I64]:
-        """The tail's directory: buckets and places."""
-        return sort_groups(self.groups(entries), len(entries))
-
     def tables(
         self, segments: list[Entries], tail: Entries, blocks_per_chunk: int
     ) -> dict[str, int]:
         """What a ``where`` says of these segments and this tail."""
-        table, chunks = self.segments(segments, blocks_per_chunk)
-        buckets, found = self.tail(tail)
+        parts = [*segments, tail] if len(tail) else segments
+        table, chunks = self.segments(parts, blocks_per_chunk)
         return {
             "segments": self.keep(table),
             "segment_count": len(table),
             "chunks": self.keep(chunks),
             "chunk_count": len(chunks),
             "blocks_per_chunk": blocks_per_chunk,
-            "tail_buckets": self.keep(buckets),
-            "tail_places": self.keep(found),
-            "tail_entries": len(tail),
         }
 
 

@@ -8,16 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import (
-    WORDS,
-    Entries,
-    sort_groups,
-)
-from streamlsh.kernels.runs import (
-    find_in_tail,
-    list_runs,
-    list_tail_runs,
-)
+from streamlsh.buckets.layout import WORDS, Entries
+from streamlsh.kernels.runs import list_runs
 from streamlsh.kernels.scan import (
     LIVE_SHIFT,
     PENDING,
@@ -69,9 +61,8 @@ class Table:
 
     def place(self, segments: list[Entries], tail: Entries) -> None:
         self.memory = Memory()
-        self.segments, self.chunks = self.memory.segments(segments, PER_CHUNK)
-        self.groups = self.memory.groups(tail)
-        self.tail_buckets, self.tail_places = sort_groups(self.groups, len(tail))
+        parts = [*segments, tail] if len(tail) else segments
+        self.segments, self.chunks = self.memory.segments(parts, PER_CHUNK)
 
     def runs(self, buckets: U32, room: int) -> tuple[int, int, I64, F32]:
         runs, bases = np.full((room, 3), -1, np.int64), np.empty(room, np.float32)
@@ -81,31 +72,19 @@ class Table:
         )  # fmt: skip
         return held, entries, runs, bases
 
-    def tail_runs(self, buckets: U32) -> tuple[I64, F32]:
-        """The same of the tail."""
-        ends = np.empty((2, len(buckets)), np.int64)
-        held = find_in_tail(buckets, len(buckets), False, self.tail_buckets, ends)
-        runs, bases = np.full((held, 3), -1, np.int64), np.empty(held, np.float32)
-        list_tail_runs(self.bases[buckets], ends, self.tail_places, 0, runs, bases)
-        return runs, bases
-
     def scan(self, buckets: U32, excluded: U32, limit: int) -> tuple[U32, F32, int, int]:
         """The best slots, their scores, how many entries were scored, how many ties dropped."""
         held, scored, runs, run_bases = self.runs(
             buckets, len(buckets) * len(self.segments) + len(self.chunks)
         )
-        tail_runs, tail_bases = self.tail_runs(buckets)
-        runs = np.concatenate([runs[:held], tail_runs])
-        run_bases = np.concatenate([run_bases[:held], tail_bases])
         slots, scores = np.empty(2 * limit, np.uint32), np.empty(2 * limit, np.float32)
         pending, blocks = np.empty(8 * PENDING, np.float32), np.empty(PENDING, np.int64)
         state, threshold = np.zeros(3, np.int64), np.full(1, -np.inf, np.float32)
         where, live = store().where(), self.pages
         scan_runs(
-            runs, run_bases, len(runs), self.planes, self.delta, live, excluded, limit, pending,
+            runs, run_bases, held, self.planes, self.delta, live, excluded, limit, pending,
             blocks, slots, scores, state, threshold, where,
         )  # fmt: skip
-        scored += len(tail_runs)
         look_through(live, excluded, limit, pending, blocks, slots, scores, state, threshold, where)
         kept, _, dropped = cut(slots, scores, state[0], limit, where)
         return slots[:kept], scores[:kept], scored, int(state[1]) + dropped

@@ -1,4 +1,4 @@
-"""Runs: where the entries of probed buckets stand, in segments and in the tail."""
+"""Runs: where the entries of probed buckets stand; the tail, laid out as a segment."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ import numpy as np
 import pytest
 
 from streamlsh.buckets.layout import (
+    BLOCK,
     GROUP_ENTRIES,
+    Entries,
     sort_groups,
+    unpack_entries,
 )
-from streamlsh.kernels.runs import (
-    BLOCK_BYTES,
-    find_bucket,
-    find_in_tail,
-    list_tail_runs,
-    list_whole_runs,
-)
-from streamlsh.kernels.scan import (
-    SLOTS_AT,
-)
-from streamlsh.storage.schema import PAD
-from tests.unit.kernels.memory import I64, NOTHING, U32
+from streamlsh.kernels.compiling import CACHE_LINE
+from streamlsh.kernels.runs import BLOCK_BYTES, find_bucket, list_whole_runs
+from tests.unit.kernels.memory import I64, NOTHING, U32, Memory, random_entries
 from tests.unit.kernels.table import BUCKETS, F32, PER_CHUNK, Table
 
 
@@ -115,97 +109,27 @@ def test_whole_runs_hold_the_entries_of_all_buckets_up_to_one(
     assert entries_of(runs[:held], bases[:held]) == expected
 
 
-TAILS = [0, 1, 7, 8, 9, GROUP_ENTRIES, GROUP_ENTRIES + 1, 700]
+@pytest.mark.parametrize("count", [1, 7, 8, 9, GROUP_ENTRIES, GROUP_ENTRIES + 1, 700])
+@pytest.mark.parametrize("more", [0, 3])
+def test_the_tail_is_laid_out_as_a_segment_of_its_first_entries(count: int, more: int) -> None:
+    rng = np.random.default_rng(count)
+    slots = rng.permutation(count + more).astype(np.uint32)
+    stored = random_entries(slots, BUCKETS, rng)
+    memory = Memory()
+    codes, starts, blocks = sort_groups(memory.groups(stored), count)
+    assert [part.dtype.str for part in (codes, starts, blocks)] == ["<u4", "<u4", "|u1"]
+    assert blocks.ctypes.data % CACHE_LINE == 0
+    expected = stored.take(slice(count))
+    assert codes.tolist() == sorted(set(expected.buckets.tolist()))
+    assert (starts[0], starts[-1]) == (0, count)
+    laid = unpack_entries(blocks.view(BLOCK), np.repeat(codes, np.diff(starts)))
+    assert same(by_slot(laid), by_slot(expected))
 
 
-def tail_entries_of(table: Table) -> list[tuple[int, int, int]]:
-    """(bucket, address of the block, lane) of every entry of the tail, in stored order."""
-    found = []
-    for number, bucket in enumerate(table.entries.buckets.tolist()):
-        group, inside = divmod(number, GROUP_ENTRIES)
-        address = np.frombuffer(table.groups[group], np.uint8).ctypes.data + PAD
-        found.append((bucket, address + inside // 8 * BLOCK_BYTES, inside % 8))
-    return found
+def by_slot(entries: Entries) -> Entries:
+    return entries.take(np.argsort(entries.slots))
 
 
-@pytest.mark.parametrize("tail", TAILS)
-def test_the_tails_directory_has_every_entry_once_by_bucket_and_where_it_stands(tail: int) -> None:
-    table = Table([], tail)
-    buckets, places = table.tail_buckets, table.tail_places
-    assert [part.dtype.str for part in (buckets, places)] == ["<u4", "<i8"]
-    np.testing.assert_array_equal(buckets, np.sort(table.entries.buckets))
-    listed = sorted(
-        zip(buckets.tolist(), (places & ~7).tolist(), (places & 7).tolist(), strict=True)
-    )
-    assert listed == sorted(tail_entries_of(table))
-    slots = [
-        read(int(place & ~7) + SLOTS_AT + 4 * int(place & 7), 1)[0] for place in places.tolist()
-    ]
-    bucket_of = dict(zip(table.entries.slots.tolist(), table.entries.buckets.tolist(), strict=True))
-    assert [bucket_of[slot] for slot in slots] == buckets.tolist()
-
-
-def test_the_tails_directory_leaves_out_what_is_behind_the_last_entry() -> None:
-    table = Table([], GROUP_ENTRIES + 40)
-    buckets, places = sort_groups(table.groups, GROUP_ENTRIES + 3)
-    expected = sorted(tail_entries_of(table)[: GROUP_ENTRIES + 3])
-    assert (
-        sorted(zip(buckets.tolist(), (places & ~7).tolist(), (places & 7).tolist(), strict=True))
-        == expected
-    )
-
-
-@pytest.mark.parametrize("tail", TAILS)
-def test_runs_of_the_tail_are_its_entries_in_the_probed_buckets(tail: int) -> None:
-    table = Table([], tail)
-    rng = np.random.default_rng(3)
-    for buckets in (
-        np.arange(BUCKETS, dtype=np.uint32),
-        rng.permutation(BUCKETS)[:20].astype(np.uint32),
-        np.array([BUCKETS - 1, 0, 2**32 - 1, BUCKETS + 7], np.uint32),
-        NOTHING,
-    ):
-        bases = np.resize(table.bases, len(buckets))
-        ends = np.full((2, len(buckets)), -1, np.int64)
-        held = find_in_tail(buckets, len(buckets), False, table.tail_buckets, ends)
-        base_of = dict(zip(buckets.tolist(), bases.tolist(), strict=True))
-        expected = [
-            (address, lane, base_of[bucket])
-            for bucket, address, lane in tail_entries_of(table)
-            if bucket in base_of
-        ]
-        assert held == len(expected)
-        for place, bucket in enumerate(buckets.tolist()):
-            first, end = ends[:, place].tolist()
-            assert (table.tail_buckets[first:end] == bucket).all()
-            assert end - first == (table.entries.buckets == bucket).sum()
-        runs = np.full((held + 5, 3), -1, np.int64)
-        run_bases = np.full(held + 5, np.nan, np.float32)
-        list_tail_runs(bases, ends, table.tail_places, 3, runs, run_bases)
-        assert (runs[:3] == -1).all(), "what is there already stays"
-        assert (runs[held + 3 :] == -1).all()
-        listed = slice(3, held + 3)
-        assert (runs[listed, 2] == runs[listed, 1] + 1).all(), "an entry each"
-        assert entries_of(runs[listed], run_bases[listed]) == sorted(expected)
-
-
-def test_of_probed_buckets_only_as_many_as_count_are_looked_for_in_the_tail() -> None:
-    table = Table([], 300)
-    buckets, ends = np.arange(9, dtype=np.uint32), np.full((2, 4), -1, np.int64)
-    held = find_in_tail(buckets, 4, False, table.tail_buckets, ends)
-    assert held == (table.entries.buckets < 4).sum()
-
-
-@pytest.mark.parametrize("tail", TAILS)
-@pytest.mark.parametrize("last", [0, 19, BUCKETS - 1, 2**32 - 1])
-def test_one_bucket_may_stand_for_all_below_it_in_the_tail(tail: int, last: int) -> None:
-    table = Table([], tail)
-    ends = np.full((2, 1), -1, np.int64)
-    held = find_in_tail(np.array([last], np.uint32), 1, True, table.tail_buckets, ends)
-    runs, bases = np.full((held, 3), -1, np.int64), np.empty(held, np.float32)
-    list_tail_runs(np.full(1, 0.5, np.float32), ends, table.tail_places, 0, runs, bases)
-    expected = [
-        (address, lane, 0.5) for bucket, address, lane in tail_entries_of(table) if bucket <= last
-    ]
-    assert held == len(expected)
-    assert entries_of(runs, bases) == sorted(expected)
+def same(one: Entries, other: Entries) -> bool:
+    names = ("buckets", "bits", "f", "a", "slots")
+    return all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in names)
