@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.merging import Purge
 from streamlsh.buckets.tail import add_entries, reclaim
-from streamlsh.content import Sums, add, item_record, subtract, sum_content
+from streamlsh.content import add, item_record, subtract, sum_content
 from streamlsh.preparing import Batch, Prepared
 from streamlsh.staging import ItemChange, StoredItem
 from streamlsh.storage.bitmap import Bitmap
@@ -179,28 +179,30 @@ class Step:
         self, changes: dict[bytes, ItemChange], new: Prepared, slots: dict[bytes, int]
     ) -> None:
         """Take changed items out of the content's sums as they were, and add what they become."""
-        dim = self._index.config.dim
-        places = dict(zip(slots, range(len(slots)), strict=True))
-        vectors = new.rows.vectors
-        before: list[tuple[bytes, int]] = []
-        after: list[tuple[bytes, int]] = []
+        before: list[bytes] = []
+        before_at: list[int] = []
+        kept: list[bytes] = []
+        kept_at: list[int] = []
+        after = [item_record(key, changes[key].version, changes[key].extras) for key in slots]
         for key, change in changes.items():
             stored = change.stored
+            stays = change.present and key not in slots
+            if stays and (change.version, change.extras) == (stored.version, stored.extras):
+                continue
             if stored.slot != NO_SLOT:
-                record = item_record(key, stored.version, stored.extras)
-                before.append((record, self._rows.address(stored.slot)))
-            if change.present:
-                record = item_record(key, change.version, change.extras)
-                place = places.get(key)
-                if place is None:
-                    address = self._rows.address(stored.slot)
-                    if before and before[-1] == (record, address):
-                        before.pop()  # nothing of it has changed
-                        continue
-                else:
-                    address = vectors.ctypes.data + vectors.strides[0] * place
-                after.append((record, address))
-        self.state.content = subtract(add(self.state.content, _sum(after, dim)), _sum(before, dim))
+                before.append(item_record(key, stored.version, stored.extras))
+                before_at.append(stored.slot)
+            if stays:
+                kept.append(item_record(key, change.version, change.extras))
+                kept_at.append(stored.slot)
+        vectors = new.rows.vectors
+        placed = vectors.ctypes.data + vectors.strides[0] * np.arange(len(slots))
+        dim, find = self._index.config.dim, self._rows.addresses
+        gone = sum_content(before, find(np.array(before_at, np.uint32)), dim)
+        come = sum_content(
+            [*after, *kept], np.append(placed, find(np.array(kept_at, np.uint32))), dim
+        )
+        self.state.content = subtract(add(self.state.content, come), gone)
 
     def _add_entries(self, new: Prepared, given: U32, dead: U32, room: int) -> None:
         """Add the new rows' bucket entries, go on with merges, and free what a purge has freed."""
@@ -314,9 +316,3 @@ class Step:
         value = self._transaction.get(key, db=self._items)
         if value is not None and marker_commit(key, value) == commit:
             self._transaction.delete(key, db=self._items)
-
-
-def _sum(items: list[tuple[bytes, int]], dim: int) -> Sums:
-    """The sums of items, given by their records and where their vectors are."""
-    vectors = np.fromiter((at for _, at in items), np.int64, len(items))
-    return sum_content([record for record, _ in items], vectors, dim)

@@ -13,7 +13,7 @@ from streamlsh.buckets.layout import Entries
 from streamlsh.buckets.merging import read_pieces
 from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
-from streamlsh.content import add, content_digest, item_record, no_content, sum_content
+from streamlsh.content import Sums, add, content_digest, item_record, no_content, sum_content
 from streamlsh.errors import CorruptIndexError
 from streamlsh.preparing import prepare
 from streamlsh.storage.bitmap import Bitmap
@@ -111,9 +111,13 @@ def _check_items(
     environment = index.environment
     slots: list[int] = []
     records: list[bytes] = []
-    vectors: list[int] = []
     content = no_content()
-    dim = index.config.dim
+
+    def sums() -> Sums:
+        """Of the items that the records are of, the latest."""
+        vectors = rows.addresses(np.array(slots[len(slots) - len(records) :], np.uint32))
+        return sum_content(records, vectors, index.config.dim)
+
     markers = 0
     with transaction.cursor(environment.database("items")) as cursor:
         for key, value in cursor:
@@ -133,11 +137,10 @@ def _check_items(
             unpack_extras(bytes(extras))
             slots.append(slot)
             records.append(item_record(name, version, bytes(extras)))
-            vectors.append(rows.address(slot))
             if len(records) == BATCH:
-                content = add(content, sum_content(records, np.array(vectors), dim))
-                records, vectors = [], []
-    content = add(content, sum_content(records, np.array(vectors, np.int64), dim))
+                content = add(content, sums())
+                records = []
+    content = add(content, sums())
     found = np.sort(np.array(slots, np.uint32))
     _require(
         len(np.unique(found)) == len(found), "two items share a slot", "distinct slots",

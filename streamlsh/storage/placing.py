@@ -64,6 +64,8 @@ class RowReader:
         self._environment = environment
         self._layout = layout
         self._open = open_block
+        # What was looked up already: neighbours are asked for one by one.
+        self._values: dict[tuple[str, int], memoryview | None] = {}
 
     def vector(self, slot: int) -> NDArray[np.float32]:
         """The (dim,) vector at a slot, in place."""
@@ -71,10 +73,19 @@ class RowReader:
         dim = self._layout.dim
         return np.frombuffer(value, np.float32, dim, PAD + 4 * dim * at)
 
-    def address(self, slot: int) -> int:
-        """Where the vector at a slot is in memory, as long as the transaction lasts."""
-        value, _, at = self._find(ROWS, slot)
-        return address_of(value) + PAD + 4 * self._layout.dim * at
+    def addresses(self, slots: U32) -> NDArray[np.int64]:
+        """Where the vectors at slots are in memory, as long as the transaction lasts: (n,)."""
+        shift = np.where(
+            slots >> self._layout.block_shift == self._open, STRIP_SHIFT, self._layout.block_shift
+        )
+        starts, of = np.unique(slots >> shift << shift, return_inverse=True)
+        size = 4 * self._layout.dim
+        found = np.zeros(len(starts), np.int64)
+        for place, start in enumerate(starts.tolist()):
+            value, _, at = self._find(ROWS, start)
+            found[place] = address_of(value) + PAD + size * at
+        addresses: NDArray[np.int64] = found[of] + size * (slots - starts[of]).astype(np.int64)
+        return addresses
 
     def row(self, slot: int) -> Rows:
         """The row at a slot, in place, as a run of one."""
@@ -157,11 +168,15 @@ class RowReader:
         return found
 
     def _get(self, database: str, number: int, capacity: int) -> memoryview | None:
+        key = database, number
+        if key in self._values:
+            return self._values[key]
         value = self._snapshot.get(number_key(number), db=self._environment.database(database))
-        if value is None:
-            return None
-        size = self._layout.value_bytes(capacity) if database in ROWS else least_bytes(capacity)
-        return sized(value, size)
+        if value is not None:
+            size = self._layout.value_bytes(capacity) if database in ROWS else least_bytes(capacity)
+            value = sized(value, size)
+        self._values[key] = value
+        return value
 
 
 def store_rows(
