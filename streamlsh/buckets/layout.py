@@ -155,8 +155,9 @@ def sort_groups(
     start = -room.ctypes.data % CACHE_LINE
     blocks = room[start : start + size]
     gather_entries((firsts[:, None] + inside).ravel()[order], blocks.ctypes.data)
-    codes, starts = np.unique(buckets[order], return_index=True)
-    return codes, np.append(starts, count).astype(np.uint32), blocks
+    ordered = buckets[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])).astype(np.uint32)
+    return ordered[starts], np.append(starts, np.uint32(count)), blocks
 
 
 def _group_parts(value: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.uint32]]:
