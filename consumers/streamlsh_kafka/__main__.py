@@ -2,6 +2,6 @@
 
 import sys
 
-from streamlsh_kafka.cli import main
+from streamlsh_kafka.starting import main
 
 sys.exit(main())

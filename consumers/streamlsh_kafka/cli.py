@@ -29,6 +29,7 @@ from streamlsh_kafka.observers import GroupMirror, ProgressLog, SnapshotWatch
 from streamlsh_kafka.options import check_source, connection_of, new_parser
 from streamlsh_kafka.producing import TopicSink, UpdateLogSink, UpdateSink, read_updates
 from streamlsh_kafka.source import Source, lag
+from streamlsh_kafka.starting import loading
 from streamlsh_kafka.update_log import UpdateLogSource
 from streamlsh_kafka.wire import decode_update
 
@@ -65,11 +66,11 @@ def _run(options: argparse.Namespace) -> None:
     configure_logs(level=options.log_level, form=options.log_format)
     decoder = load_decoder(options.decoder) if options.decoder else decode_update
     _check_policy(options)
-    # The writer first: a second consumer of this index learns so before anything else happens.
+    # The source first: its client learns of the brokers, in a thread, while kernels are loaded.
     with (
-        streamlsh.writer(options.path, map_limit=options.map_limit) as writer,
         _stop_on_signals() as stop,
         closing(_source(options)) as source,
+        _writer(options) as writer,
         _dead_letters(options, stop) as dead_letters,
     ):
         observers: list[Observer] = [ProgressLog(), SnapshotWatch(writer)]
@@ -109,6 +110,11 @@ def _run(options: argparse.Namespace) -> None:
                 if stream == source.stream
             ),
         )
+
+
+def _writer(options: argparse.Namespace) -> streamlsh.Writer:
+    with loading():
+        return streamlsh.writer(options.path, map_limit=options.map_limit)
 
 
 def _demo() -> int:
