@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -42,9 +43,10 @@ def take_lock(path: Path) -> IO[str]:
             "Stop the other one first",
             holder=holder,
         ) from error
-    file.truncate(0)
-    file.write(f"pid {os.getpid()} on {socket.gethostname()}")
-    file.flush()
+    # Said for people; on a full disk it stays unsaid.
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())
     _held.add(file)
     return file
 

@@ -140,8 +140,10 @@ def _leave(folder: Path, mine: Process) -> Presence | None:
         except OSError:
             return None
         if _lock(descriptor, fcntl.LOCK_EX) and _same(path, descriptor):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(mine)).encode(), 0)
+            # On a full disk it stays empty: its name and its lock are what counts.
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(asdict(mine)).encode(), 0)
             return Presence(path, descriptor)
         # The name is this process's alone. Who holds the file looks whether it is alive, or got
         # the lock by a fork from a process that had this PID before: a new file takes its place.

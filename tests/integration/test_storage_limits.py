@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 import streamlsh
 from streamlsh import Position
 from streamlsh.errors import CorruptIndexError, MapFullError, StorageError
-from tests.integration.processes import command, finish, run, start
+from tests.integration.processes import ROOT, command, finish, run, start
 
 DIM = 64
 BATCH = 200
@@ -161,6 +162,30 @@ def test_when_the_disk_is_full_the_last_commit_stands_and_the_writer_goes_on(
     tmp_path: Path,
 ) -> None:
     assert run("full_disk", tmp_path / "index") == "held\n"
+
+
+OPEN_WHERE_NOTHING_CAN_BE_WRITTEN = """
+import resource, sys
+import streamlsh
+from streamlsh.errors import DiskFullError
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+with streamlsh.open(sys.argv[1]) as reader:
+    print(len(reader), len(list(reader.items())))
+try:
+    streamlsh.writer(sys.argv[1])
+except DiskFullError:
+    print("refused")
+"""
+
+
+def test_on_a_full_disk_an_index_opens_for_reading_and_a_writer_is_refused(path: Path) -> None:
+    with streamlsh.writer(path) as writer:
+        writer.upsert([f"{row}" for row in range(BATCH)], rows_of(0))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OPEN_WHERE_NOTHING_CAN_BE_WRITTEN, path],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{BATCH} {BATCH}\nrefused\n", done.stderr
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.003, 0.1, 0.5, 0.9])
