@@ -22,6 +22,8 @@ from tests.integration.kafka.topics import items, send, status, wait_until
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
 
 AWAY_SECONDS = float(os.environ.get("STREAMLSH_BROKER_AWAY", "3"))
+SOON_SECONDS = 10.0
+"""Within which it goes on once the broker is back: less than the client's own longest pause."""
 
 
 def test_a_consumer_outlives_a_crash_of_the_broker_and_goes_on_by_itself(
@@ -47,7 +49,7 @@ def test_a_consumer_outlives_a_crash_of_the_broker_and_goes_on_by_itself(
         assert own_broker.bootstrap_servers in consumer.events("broker_unreachable")[-1]["error"]
         own_broker.start()
         send(connection, "items", *items("after"))
-        wait_until(lambda: "after" in reader)
+        wait_until(lambda: "after" in reader, SOON_SECONDS)
         assert status(str(index), *where)["lag"] == 0
         assert consumer.terminate() == 0, consumer.lines
     with streamlsh.open(index) as reader:

@@ -98,6 +98,16 @@ def commits(request: pytest.FixtureRequest, tmp_path: Path) -> list[Commit]:
     return found
 
 
+def test_lmdb_syncs_every_commit_and_its_meta_page(tmp_path: Path) -> None:
+    """All that follows rests on the order in which LMDB writes, and these settings keep it."""
+    path = tmp_path / "index"
+    streamlsh.create(path, dim=DIM, family="hyperplane", bits=3, tables=2)
+    with streamlsh.writer(path) as writer:
+        flags = dict(writer._index.environment.handle.flags())
+    kept = {"sync": True, "metasync": True, "map_async": False, "writemap": False}
+    assert {name: flags[name] for name in kept} == kept
+
+
 @contextmanager
 def found_after(tmp_path: Path, content: bytearray) -> Iterator[streamlsh.Reader]:
     """What is found when the power is back: the file, without LMDB's lock file."""

@@ -15,11 +15,12 @@ import streamlsh
 from streamlsh import Upsert
 from streamlsh.errors import CurrentFormatError, IndexExistsError, OlderFormatError
 from streamlsh.storage.schema import FORMAT_VERSION
+from tests.fixtures import make_fixture
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CURRENT = FIXTURES / f"format-{FORMAT_VERSION}"
 FILES = [(path.parents[1], path.parent.name) for path in sorted(CURRENT.glob("*/data.mdb"))]
-OLDER = [FIXTURES / "format-1", FIXTURES / "format-2"]
+OLDER = [FIXTURES / f"format-{version}" for version in range(1, FORMAT_VERSION)]
 
 
 def test_there_is_a_file_of_the_current_format() -> None:
@@ -124,6 +125,9 @@ def test_an_index_of_an_older_format_is_upgraded_with_all_it_had(
         assert reader.info()["positions"] == expected[name]["positions"]
         (exact,) = (a for a in expected[name]["answers"] if a["ask"] == "exact")
         assert reader.exact(queries).ids == exact["ids"]
+        getattr(make_fixture, name)(tmp_path / "same")  # what the fixtures of all formats hold
+        with streamlsh.open(tmp_path / "same") as same:
+            assert reader.digest() == same.digest()
         if name != "blocks":
             first = reader.get("é")
             assert first is not None
