@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from streamlsh.errors import WriterLockedError
+from streamlsh.errors import StorageError, WriterLockedError
 
 _held: set[IO[str]] = set()
 """Lock files of this process's writers."""
@@ -30,8 +30,15 @@ def take_lock(path: Path) -> IO[str]:
 
     Raises:
         WriterLockedError: another writer holds it.
+        StorageError: it cannot be opened.
     """
-    file = (path / "writer.lock").open("a+")
+    try:
+        file = (path / "writer.lock").open("a+")
+    except OSError as error:
+        raise StorageError(
+            f"{path / 'writer.lock'} cannot be opened ({error.strerror}): whoever writes an index "
+            "needs the right to write to its directory and files"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -13,7 +13,7 @@ import pytest
 
 import streamlsh
 from streamlsh import Position
-from streamlsh.errors import FencedError, StreamLSHError, WriterLockedError
+from streamlsh.errors import FencedError, StorageError, StreamLSHError, WriterLockedError
 from streamlsh.storage.positions import write_positions
 
 VECTOR = np.ones((1, 4), np.float32)
@@ -70,6 +70,14 @@ def test_a_writer_of_another_process_holds_the_index_until_it_ends(path: Path) -
         other.wait(timeout=60)
     with streamlsh.writer(path) as writer:
         assert writer.epoch == 2
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_that_says_so(path: Path) -> None:
+    (path / "writer.lock").mkdir()  # root may write anywhere, so permissions would not do
+    with pytest.raises(StorageError, match=r"writer\.lock cannot be opened"):
+        streamlsh.writer(path)
+    with streamlsh.open(path) as reader:
+        assert len(reader) == 0
 
 
 def test_every_writer_has_a_larger_epoch(path: Path) -> None:
