@@ -20,14 +20,16 @@ def event(logger: logging.Logger, level: int, name: str, **fields: Any) -> None:
 def configure_logs(*, level: str, form: str, stream: TextIO | None = None) -> None:
     """Send all logs of this process to a stream (standard error by default), one line each.
 
-    kafka-python's own lines are kept from warnings up, and not mixed into our debug lines.
+    Lines of kafka-python and of numba, which tells all that it compiles, are kept from warnings up,
+    and not mixed into our debug lines.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else KeyValueLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("kafka").setLevel(logging.WARNING)
+    for library in ("kafka", "numba"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class KeyValueLines(logging.Formatter):

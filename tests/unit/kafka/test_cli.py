@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import streamlsh
 from streamlsh_kafka import Connection, UpdateLogSource
 from streamlsh_kafka.cli import main
 from streamlsh_kafka.errors import ConfigurationError
+from streamlsh_kafka.logs import configure_logs
 
 LINES = [
     {"id": "a", "vector": [1, 0, 0, 0], "version": 3, "tags": ["t"], "attributes": {"p": 1}},
@@ -280,3 +282,13 @@ def test_logs_are_one_line_an_event_in_both_forms(
     assert [event["event"] for event in events] == ["started", "commit", "stopped"]
     assert events[1]["records"] == 4
     assert events[1]["positions"] == "0:8"
+
+
+def test_at_debug_the_libraries_below_do_not_tell_all_that_they_do() -> None:
+    stream = io.StringIO()
+    configure_logs(level="debug", form="text", stream=stream)
+    for name in ("numba.core.ssa", "kafka.client", "streamlsh_kafka.loop"):
+        logging.getLogger(name).debug("from %s", name)
+    assert [line.split(" DEBUG ")[1] for line in stream.getvalue().splitlines()] == [
+        "from streamlsh_kafka.loop"
+    ]
