@@ -22,8 +22,8 @@
         ├── ProduceError                        updates were not acknowledged
         └── NoBrokerError                       no broker can be had for a test or a demo
 
-A second consumer on one index ends with ``streamlsh.WriterLockedError``, one that was
-replaced with ``streamlsh.FencedError``; both come from the library.
+A second consumer on one index ends with ``WriterLockedError``, one that was replaced with
+``FencedError``; both are the library's, in ``streamlsh.errors``.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ dying        page u32                        likewise, on = died since the last 
 seen         page u32                        likewise, on = named since the sweep began
 tail         group u32                       entries without order, then their buckets u32
 segments     segment u32, part u32           part 0: codes u32, starts u32; then entry blocks;
-                                             of one being merged, ``PIECES`` on: its directory
+                                             of one being merged, ``PIECES`` on: its
+                                             directory, sealed
 tags         tag length u8, tag, page u32    the slots of that page (as in ``live``) whose extras
                                              have the tag: sorted offsets u16, or 2,048 bytes
                                              of bitmap where those are no shorter
