@@ -26,6 +26,8 @@ SAY_SECONDS: Final = 10.0
 """How often it is said that letters still wait."""
 PART_BYTES: Final = 16 * 1024 * 1024
 """Values of dead letters that are on their way at the same time."""
+REQUEST_BYTES: Final = 2**31 - 1
+"""No limit of the client's: how large a letter may be, the topic alone decides."""
 PREFIX: Final = "streamlsh-"
 """What the names of the headers that are added begin with."""
 
@@ -107,7 +109,7 @@ class KafkaDeadLetters:
             delivery_timeout_ms=NEVER_MS,
             request_timeout_ms=10_000,
             linger_ms=0,
-            max_request_size=16 * 1024 * 1024,
+            max_request_size=REQUEST_BYTES,
             allow_auto_create_topics=False,
             metrics_enabled=False,
             **connection.client_settings(),

@@ -170,5 +170,25 @@ def test_a_flood_of_large_records_does_not_grow_the_consumer(
     assert grown < GROWTH_MIB
 
 
+@pytest.mark.slow
+def test_a_record_larger_than_what_is_usually_on_its_way_is_set_aside_whole(
+    broker: Broker, connection: Connection, make_topic: TopicFactory, index: Path
+) -> None:
+    """The dead-letter topic's own limit is the only one."""
+    configs = {"max.message.bytes": str(32 * MIB)}
+    topic, dead = make_topic(configs=configs), make_topic(configs=configs)
+    value = bytes(20 * MIB)
+    with closing(new_producer(connection, max_request_size=32 * MIB)) as producer:
+        producer.send(topic, key=b"p", value=value).get(30)
+    send(connection, topic, *items("after"))
+    where = ["--topic", topic, "--bootstrap-servers", broker.bootstrap_servers]
+    where += ["--dead-letter-topic", dead]
+    with ConsumerProcess(str(index), *where, "--until-end") as consumer:
+        assert consumer.wait() == 0, consumer.lines
+    assert ids(index) == ["after"]
+    [letter] = read_all(broker, dead)
+    assert letter.value == value
+
+
 def set_aside(consumer: ConsumerProcess) -> int:
     return sum(event["count"] for event in consumer.events("dead_letters"))
