@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output is gone; nothing can be said, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # of a file that is named on the command line
+        print(f"streamlsh-kafka: error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -308,7 +308,9 @@ def open_environment(path: str | os.PathLike[str]) -> Environment:
     """
     directory = Path(path).resolve()
     data = directory / DATA
-    if not data.is_file():
+    with storage_errors(directory):
+        found = data.is_file()
+    if not found:
         raise IndexNotFoundError(
             f"no index at {directory}: create one first (streamlsh create)", path=str(directory)
         )
@@ -347,7 +349,9 @@ def create_environment(path: str | os.PathLike[str], map_size: int) -> Environme
         NetworkFilesystemError: the path is on a network file system.
     """
     directory = Path(path).resolve()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    with storage_errors(directory):
+        taken = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+    if taken:
         raise IndexExistsError(
             f"{directory} exists already and is not an empty directory", path=str(directory)
         )

@@ -67,6 +67,10 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except lmdb.Error as error:
         raise _storage_error(path, error) from error
+    except OSError as error:
+        if isinstance(error, StreamLSHError):
+            raise
+        raise StorageError(f"the system refused at {path}: {error}") from error
 
 
 def _storage_error(path: Path, error: lmdb.Error) -> StreamLSHError:

@@ -284,6 +284,16 @@ def test_logs_are_one_line_an_event_in_both_forms(
     assert events[1]["positions"] == "0:8"
 
 
+def test_a_file_that_cannot_be_made_is_one_line(
+    index: str, lines: str, log: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = f"{log}/no/such"
+    assert nowhere in error_line(capsys, "produce", lines, "--update-log", nowhere)
+    assert main(["produce", lines, "--update-log", log]) == 0
+    run = ["run", index, "--update-log", log, "--dead-letter-log", nowhere]
+    assert nowhere in error_line(capsys, *run)
+
+
 def test_at_debug_the_libraries_below_do_not_tell_all_that_they_do() -> None:
     stream = io.StringIO()
     configure_logs(level="debug", form="text", stream=stream)

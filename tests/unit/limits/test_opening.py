@@ -18,6 +18,7 @@ from streamlsh.errors import (
     IndexNotFoundError,
     NetworkFilesystemError,
     NewerFormatError,
+    StorageError,
 )
 from streamlsh.storage.mounts import refuse_network_filesystem
 from streamlsh.storage.schema import CONFIG_KEY, FORMAT, FORMAT_KEY, FORMAT_VERSION, STATE_KEY
@@ -33,6 +34,17 @@ def test_no_index_is_made_by_opening_one(tmp_path: Path, opening: Callable[[Path
         assert caught.value.path == str(place)
         assert isinstance(caught.value, FileNotFoundError)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/index", "x" * 300])
+def test_what_the_system_refuses_is_a_storage_error(tmp_path: Path, place: str) -> None:
+    """Root may read and write anywhere, so permissions would not do."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="the system refused"):
+        streamlsh.create(tmp_path / place, dim=DIM)
+    for opening in (streamlsh.open, streamlsh.writer):
+        with pytest.raises((StorageError, IndexNotFoundError)):
+            opening(tmp_path / place)
 
 
 MOUNTS = """\
