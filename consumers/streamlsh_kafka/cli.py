@@ -70,10 +70,12 @@ def _run(options: argparse.Namespace) -> None:
     decoder = load_decoder(options.decoder) if options.decoder else decode_update
     _check_policy(options)
     # The source first: its client learns of the brokers, in a thread, while kernels are loaded.
+    # Signals last: to open the writer may take as long as another process holds the index, and
+    # nobody asks for a stop meanwhile.
     with (
-        _stop_on_signals() as stop,
         closing(_source(options)) as source,
         _writer(options) as writer,
+        _stop_on_signals() as stop,
         _dead_letters(options, stop) as dead_letters,
     ):
         observers: list[Observer] = [ProgressLog(), SnapshotWatch(writer)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import streamlsh
+from streamlsh_kafka import UpdateLogAppender
+from streamlsh_kafka.testing import ConsumerProcess
 from tests.integration.processes import finish, start
 
 DIM = 8
@@ -45,3 +48,23 @@ def test_readers_that_are_open_go_on_and_one_that_opens_waits_until_the_writer_g
         finally:
             stopped.kill()
             stopped.communicate(timeout=60)
+
+
+def test_a_consumer_that_waits_for_a_stopped_writer_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    path, log = tmp_path / "index", tmp_path / "updates.log"
+    streamlsh.create(path, dim=DIM, family="hyperplane", bits=4, tables=2)
+    UpdateLogAppender(log).close()
+    stopped = start("stopping_inside", path)
+    try:
+        assert stopped.stdout is not None
+        assert stopped.stdout.readline() == "inside\n"
+        with ConsumerProcess(str(path), "--update-log", str(log)) as waiting:
+            maps = Path(f"/proc/{waiting.process.pid}/maps")
+            deadline = time.monotonic() + 60
+            while str(path) not in maps.read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert waiting.terminate() == -signal.SIGTERM
+    finally:
+        stopped.kill()
+        stopped.communicate(timeout=60)
