@@ -127,6 +127,9 @@ class KafkaSource:
                 offset = self._below_start(tp.partition, offset, starts[tp])
             self._positions[tp.partition] = offset
         self._seek()
+        # The topic is there, and the client has had no time yet to bring anything.
+        self._seen = time.monotonic()
+        self._next_stall_check = self._seen + self._stall_seconds
 
     def poll(self, timeout: float, max_records: int) -> Sequence[Record]:
         """Return records that have arrived, waiting up to ``timeout`` seconds for the first.
