@@ -1,6 +1,6 @@
 """Makes kafka-python read faster: its own way costs more than all else that an update costs.
 
-Five pieces of one consumer's client are replaced, and only of that one. Three for speed:
+Six pieces of one consumer's client are replaced, and only of that one. Three for speed:
 
 - what turns a fetched batch into records. The client calls a dozen functions a record; here
   its fields are read in one loop, into tuples that have just the fields of `Record`.
@@ -16,6 +16,11 @@ which counts objects and not bytes: a few hundred large records are a gigabyte.
   the frames of all its callers, and so their records, in a cycle.
 - what takes a fetch apart. The client keeps the whole answer until it asks for the next.
 
+And one so that a truncated log is noticed:
+
+- what goes back to an offset. The client then forgets under which leader it has read what comes
+  before, and without that no broker can tell it that other records stand there by now.
+
 All that decides *which* records there are (checksums, transactions, offsets) stays the client's,
 and a batch in an older format is read by the client too. Besides `connection`, only this module
 looks inside of the client library; both rely on its version (see the bounds in pyproject.toml).
@@ -28,11 +33,12 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaTimeoutError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.structs import OffsetAndMetadata
 
 from streamlsh_kafka.source import Headers, RawRecord
 
@@ -70,6 +76,25 @@ def read_faster(consumer: KafkaConsumer) -> None:
         return transport
 
     manager._build_transport = build_transport
+    keep_epochs(consumer)
+
+
+def keep_epochs(consumer: KafkaConsumer) -> None:
+    """Let a consumer remember its leader's epoch when it goes back.
+
+    A later epoch than that of the record before the offset asks the same: where the log that was
+    read up to then ends by now. Before the first offset there is nothing to ask about.
+    """
+    subscription, go = consumer._subscription, consumer.seek
+
+    def seek(tp: TopicPartition, offset: int) -> None:
+        state = subscription.assignment.get(tp)
+        before = None if state is None else state.position
+        go(tp, offset)
+        if before is not None and before.leader_epoch >= 0 and 0 < offset <= before.offset:
+            subscription.seek(tp, OffsetAndMetadata(offset, "", before.leader_epoch))
+
+    consumer.seek = seek
 
 
 class PatientLoop:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
 
 import streamlsh
-from streamlsh_kafka import Connection
+from streamlsh_kafka import Connection, KafkaSource
+from streamlsh_kafka.connection import quiet_client
+from streamlsh_kafka.errors import OffsetBeyondEndError
 from streamlsh_kafka.testing import Broker, ConsumerProcess, JarBroker
 from streamlsh_kafka.testing.fixtures import TopicFactory
 from tests.integration.kafka.topics import (
@@ -171,3 +176,49 @@ def test_a_topic_that_lost_its_end_stops_the_consumer_with_the_choices(
             for part in (f"{topic}[0] ends at offset 1", "read up to 3", "Build a new index"):
                 assert part in line
             assert (ids(indexes[topic]), offset(indexes[topic])) == (["a", "b", "c"], 3)
+
+
+def meet_a_cut_log(broker: JarBroker, topic: str) -> tuple[int, int]:
+    """A source holds a record that it cannot confirm when the broker dies; its error's offsets."""
+    connection = Connection(broker.bootstrap_servers)
+    for name in ("a", "b"):
+        send(connection, topic, *items(name))
+    with closing(KafkaSource(connection, topic)) as source:
+        source.start({})
+        wait_until(lambda: source.poll(0.1, 10) is not None and source.positions()[0].offset == 2)
+        send(connection, topic, *items("c"))
+        take = source._wait
+
+        def take_and_die(timeout: float) -> Any:
+            records = take(timeout)
+            broker.kill()
+            return records
+
+        source._wait = take_and_die  # type: ignore[method-assign]
+        assert list(source.poll(5, 10)) == []
+        source._wait = take  # type: ignore[method-assign]
+        assert source.positions()[0].offset == 2
+        cut_the_log(broker, topic, 2)
+        broker.start()
+        send(connection, topic, *items("v", "w", "x", "y", "z"))
+        deadline = time.monotonic() + 30
+        try:
+            while time.monotonic() < deadline:
+                assert list(source.poll(0.5, 10)) == [], "from the middle of what is new"
+        except OffsetBeyondEndError as error:
+            return error.stored, error.limit
+    pytest.fail("nothing was noticed")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_log_that_is_cut_and_filled_while_the_client_goes_back_is_noticed(
+    own_broker: JarBroker,
+) -> None:
+    topic = "cut"
+    with closing(KafkaAdminClient(bootstrap_servers=own_broker.bootstrap_servers)) as admin:
+        admin.create_topics([NewTopic(topic, 1, 1)])
+        admin.wait_for_topics([topic])
+    with quiet_client():  # what is logged keeps the client's sockets
+        assert meet_a_cut_log(own_broker, topic) == (2, 1)
+    gc.collect()

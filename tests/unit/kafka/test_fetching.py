@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
+from kafka.consumer.subscription_state import SubscriptionState
 from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
+from kafka.structs import OffsetAndMetadata
 
 from streamlsh_kafka import fetching
 
@@ -156,3 +159,25 @@ def test_a_header_whose_name_is_no_text_does_not_stop_the_topic() -> None:
         (b"k", b"v", [("\ufffd\ufffdzz", b"x")]),
         (b"l", b"w", []),
     ]
+
+
+@pytest.mark.parametrize(
+    ("offset", "asks"),
+    [(1, True), (5, True), (9, True), (0, False), (10, False)],
+)
+def test_a_client_that_goes_back_still_asks_a_new_leader_where_the_log_diverges(
+    offset: int, asks: bool
+) -> None:
+    """Not if nothing comes before, nor of what it has not read."""
+    state = SubscriptionState("none")
+    state.assign_from_user([TP])
+    client: Any = SimpleNamespace(_subscription=state, _iterator=None)
+    client.seek = lambda tp, offset: KafkaConsumer.seek(client, tp, offset)
+    fetching.keep_epochs(client)
+    client.seek(TP, 4)
+    assert state.position(TP).leader_epoch == -1, "nothing was read yet"
+    state.seek(TP, OffsetAndMetadata(9, "", 3))
+    client.seek(TP, offset)
+    assert state.position(TP).offset == offset
+    assert not state.maybe_validate_position_for_current_leader(TP, 3)
+    assert state.maybe_validate_position_for_current_leader(TP, 4) == asks
