@@ -1,0 +1,59 @@
+"""A broker that is away for long: what its client leaves behind does not pile up."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
+import kafka.errors
+import pytest
+
+from streamlsh_kafka import Connection, KafkaSource, kafka_source
+
+
+class Refused:
+    """A connection that was refused, in a cycle, as the client leaves it."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_connections_that_were_refused_are_let_go_of_before_files_run_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While nothing is read, too few objects are made for Python to look for cycles by itself."""
+    left: list[weakref.ref[Refused]] = []
+    topic = {"error_code": 0, "topic_id": "id", "partitions": []}
+
+    def describe(_: list[str]) -> list[dict[str, Any]]:
+        if away:
+            left.append(weakref.ref(Refused()))
+            raise kafka.errors.KafkaTimeoutError("nobody answers")
+        return [topic]
+
+    client = SimpleNamespace(
+        assign=lambda _: None,
+        beginning_offsets=lambda *_, **__: {},
+        end_offsets=lambda *_, **__: {},
+        poll=lambda **_: {},
+    )
+    admin = SimpleNamespace(describe_topics=describe, close=lambda: None)
+    monkeypatch.setattr(kafka_source, "check_connection", lambda _: None)
+    monkeypatch.setattr(kafka_source, "read_faster", lambda _: None)
+    monkeypatch.setattr(kafka_source, "TOPIC_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(kafka_source, "KafkaAdminClient", lambda **_: admin)
+    monkeypatch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
+    away = False
+    source = KafkaSource(Connection("nowhere:1"), "items")
+    source.start({})
+    away = True
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert list(source.poll(0, 10)) == []
+    finally:
+        gc.enable()
+    assert len(left) == 3
+    assert [reference() for reference in left] == [None] * 3
