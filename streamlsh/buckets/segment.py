@@ -71,12 +71,17 @@ def part_addresses(
         CorruptIndexError: one is missing, or too short for what it must hold.
     """
     per_chunk = entries_per_chunk(chunk_bytes)
-    sizes = [max(PAD + 4 * (2 * segment.codes + 1), IN_PLACE)]
+    sizes = [directory_size(segment)]
     sizes += [chunk_size(segment.entries, per_chunk, chunk) for chunk in range(segment.chunks)]
     return [
         address_of(fetch(transaction, database, key, size)) + PAD
         for key, size in zip(segment_keys(segment), sizes, strict=True)
     ]
+
+
+def directory_size(segment: Segment) -> int:
+    """Size of the value of a segment's directory."""
+    return max(PAD + 4 * (2 * segment.codes + 1), IN_PLACE)
 
 
 def chunk_size(entries: int, per_chunk: int, chunk: int) -> int:

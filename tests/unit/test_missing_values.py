@@ -87,6 +87,19 @@ def test_a_segment_whose_directory_is_damaged_is_not_merged(path: Path) -> None:
         streamlsh.writer(path)
 
 
+@pytest.mark.parametrize("left", [0, 4, 16, IN_PLACE - 4])
+def test_a_segment_whose_directory_was_cut_short_is_not_opened_for_writing(
+    path: Path, left: int
+) -> None:
+    with tampering(path, "segments") as transaction:
+        cursor = transaction.cursor()
+        cursor.first()
+        cursor.put(cursor.key(), bytes(cursor.value()[:left]))
+    with pytest.raises(CorruptIndexError, match="cut short"):
+        streamlsh.writer(path)
+    refused(path)
+
+
 def test_what_a_merge_under_way_has_written_of_its_directory_is_not_believed_when_damaged(
     path: Path,
 ) -> None:
