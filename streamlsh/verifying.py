@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import Entries
-from streamlsh.buckets.merging import read_pieces
+from streamlsh.buckets.merging import read_pieces, read_unfinished
 from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
 from streamlsh.content import Sums, add, content_digest, item_record, no_content, sum_content
@@ -60,7 +60,8 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
     the digest; the bitmaps and the record count agree with the number of items; the postings of
     tags are exactly those that the slots' records come to; every row's codes and norm are those of
     its vector, and its entries in segments and tail are exactly those that the family gives for its
-    vector; segments are sorted and as long as the state says.
+    vector; segments are sorted and as long as the state says; what merges under way have written
+    are entries of their sources.
 
     Raises:
         CorruptIndexError: naming the first invariant that is broken.
@@ -208,6 +209,7 @@ def _check_tags(index: Index, transaction: lmdb.Transaction) -> None:
 def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> Entries:
     environment = index.environment
     parts = read_tail(transaction, environment.database("tail"), state.tail_entries)
+    held: dict[int, Entries] = {}
     for segment in state.segments:
         part = read_segment(transaction, environment.database("segments"), segment)
         what = f"segment {segment.number}"
@@ -217,9 +219,31 @@ def _read_entries(index: Index, transaction: lmdb.Transaction, state: State) -> 
             "by bucket", "out of order",
         )  # fmt: skip
         parts.append(part)
+        held[segment.number] = part
+    for merge in state.merges:
+        if not merge.entries:
+            continue
+        written = read_unfinished(
+            transaction, environment.database("segments"), index.rows.chunk_bytes, merge
+        )
+        sources = Entries.joined([held[number] for number in merge.sources])
+        _require(
+            bool(np.isin(_whole(written), _whole(sources)).all()),
+            f"what is written of segment {merge.number}", "entries of its sources", "others",
+        )  # fmt: skip
     if not parts:
         return Entries.none()
     return Entries.joined(parts)
+
+
+def _whole(entries: Entries) -> NDArray[np.void]:
+    """(n,) entries, each in one piece, to be compared."""
+    columns = [
+        np.ascontiguousarray(column).view(np.uint8).reshape(len(entries), -1)
+        for column in (entries.buckets, entries.bits, entries.f, entries.a, entries.slots)
+    ]
+    whole = np.ascontiguousarray(np.hstack(columns))
+    return whole.view(np.dtype((np.void, whole.shape[1]))).ravel()
 
 
 def _check_rows(

@@ -19,6 +19,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlsh.buckets.layout import BLOCK, LANES, Entries, unpack_entries
 from streamlsh.buckets.segment import (
     Merged,
     Segment,
@@ -32,7 +33,7 @@ from streamlsh.buckets.segment import (
 )
 from streamlsh.errors import CorruptIndexError
 from streamlsh.kernels.merge import ENTRIES, start_place
-from streamlsh.storage.schema import segment_key
+from streamlsh.storage.schema import PAD, segment_key
 from streamlsh.storage.sealing import seal, unseal
 from streamlsh.storage.values import fetch
 
@@ -216,6 +217,26 @@ def read_pieces(
             ) from error  # fmt: skip
         pieces.append(codes.reshape(2, -1))
     return np.hstack(pieces)
+
+
+def read_unfinished(
+    snapshot: lmdb.Transaction, database: lmdb._Database, chunk_bytes: int, merge: Merge
+) -> Entries:
+    """The entries that a merge has written so far, at least one, copied.
+
+    Raises:
+        CorruptIndexError: a part of it is missing or damaged.
+    """
+    codes, starts = read_pieces(snapshot, database, merge)
+    per_chunk = entries_per_chunk(chunk_bytes)
+    chunks = []
+    for chunk in range(merge.chunks):
+        size = chunk_size(merge.entries, per_chunk, chunk)
+        value = fetch(snapshot, database, segment_key(merge.number, chunk + 1), size)
+        blocks = min(per_chunk, merge.entries - chunk * per_chunk)
+        chunks.append(np.frombuffer(value, BLOCK, -(-blocks // LANES), PAD))
+    ends = np.append(starts, np.uint32(merge.entries)).astype(np.int64)
+    return unpack_entries(np.concatenate(chunks), np.repeat(codes, np.diff(ends)))
 
 
 def _finish(

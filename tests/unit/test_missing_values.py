@@ -10,7 +10,7 @@ import pytest
 import streamlsh
 from streamlsh.buckets.merging import PIECES
 from streamlsh.errors import CorruptIndexError
-from streamlsh.storage.schema import IN_PLACE, number_key
+from streamlsh.storage.schema import IN_PLACE, PAD, number_key
 from tests.tampering import flip, keys, tampering
 
 DIM = 16
@@ -120,6 +120,13 @@ def test_what_a_merge_under_way_has_written_of_its_directory_is_not_believed_whe
         if pieces:
             break
     assert pieces, "no merge is under way"
+    chunk = pieces[0][:-4] + (1).to_bytes(4, "big")
+    with streamlsh.open(path) as reader:
+        reader.verify()
+    flip(path, "segments", chunk, PAD)
+    with streamlsh.open(path) as reader, pytest.raises(CorruptIndexError, match="is written"):
+        reader.verify()
+    flip(path, "segments", chunk, PAD)
     flip(path, "segments", pieces[0], 1)
     with pytest.raises(CorruptIndexError, match="unfinished"):
         streamlsh.writer(path)
