@@ -8,6 +8,7 @@ and the addresses that the broker advertises. This module looks inside of the cl
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import ssl
@@ -252,6 +253,15 @@ def topic_exists(connection: Connection, topic: str) -> bool:
             f"the broker at {connection.bootstrap_servers} stopped answering: {error}",
             address=connection.bootstrap_servers,
         ) from error
+
+
+def drop_refused() -> None:
+    """Let go of connections that were refused; to be called now and then while a broker is away.
+
+    The client leaves two sockets a second in reference cycles meanwhile, and too few other objects
+    are made for Python to look for cycles by itself before files run out.
+    """
+    gc.collect()
 
 
 @contextmanager

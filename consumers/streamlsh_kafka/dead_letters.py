@@ -13,7 +13,12 @@ from typing import Any, Final, Protocol
 import kafka.errors
 from kafka import KafkaProducer
 
-from streamlsh_kafka.connection import Connection, quiet_client, topic_exists
+from streamlsh_kafka.connection import (
+    Connection,
+    drop_refused,
+    quiet_client,
+    topic_exists,
+)
 from streamlsh_kafka.errors import DeadLetterError
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Record, never
@@ -155,6 +160,7 @@ class KafkaDeadLetters:
                 raise kafka.errors.KafkaTimeoutError(f"asked to stop; {why}")
             if time.monotonic() >= say_at:
                 say_at = time.monotonic() + SAY_SECONDS
+                drop_refused()
                 event(
                     _log,
                     logging.WARNING,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections import deque
@@ -14,7 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streamlsh import Position
-from streamlsh_kafka.connection import Connection, check_connection
+from streamlsh_kafka.connection import Connection, check_connection, drop_refused
 from streamlsh_kafka.errors import (
     BrokerUnreachableError,
     OffsetBelowStartError,
@@ -297,8 +296,7 @@ class KafkaSource:
         except BrokerUnreachableError as error:
             # Brokers restart. The client reconnects by itself, and nothing is lost by waiting.
             event(_log, logging.WARNING, "broker_unreachable", error=str(error))
-            # Two sockets a second are left in cycles meanwhile, and few other objects are made.
-            gc.collect()
+            drop_refused()
             self._seen = time.monotonic()
             return False
         except TopicNotFoundError as error:

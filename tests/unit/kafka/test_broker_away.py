@@ -10,7 +10,16 @@ from typing import Any
 import kafka.errors
 import pytest
 
-from streamlsh_kafka import Connection, KafkaSource, kafka_source
+from streamlsh_kafka import (
+    Connection,
+    DeadLetter,
+    KafkaDeadLetters,
+    KafkaSource,
+    RawRecord,
+    dead_letters,
+    kafka_source,
+)
+from streamlsh_kafka.errors import DeadLetterError
 
 
 class Refused:
@@ -57,3 +66,31 @@ def test_connections_that_were_refused_are_let_go_of_before_files_run_out(
         gc.enable()
     assert len(left) == 3
     assert [reference() for reference in left] == [None] * 3
+
+
+def test_nor_do_they_pile_up_while_dead_letters_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[weakref.ref[Refused]] = []
+
+    def flush(**_: float) -> None:
+        left.append(weakref.ref(Refused()))
+        raise kafka.errors.KafkaTimeoutError("nobody answers")
+
+    producer = SimpleNamespace(
+        send=lambda *_, **__: SimpleNamespace(exception=None, is_done=False), flush=flush
+    )
+    monkeypatch.setattr(dead_letters, "topic_exists", lambda *_: True)
+    monkeypatch.setattr(dead_letters, "KafkaProducer", lambda **_: producer)
+    monkeypatch.setattr(dead_letters, "ATTEMPT_SECONDS", 0.0)
+    monkeypatch.setattr(dead_letters, "SAY_SECONDS", 0.0)
+    letters = KafkaDeadLetters(
+        Connection("nowhere:1"), "dead", stop_requested=lambda: len(left) == 4
+    )
+    record = RawRecord("items", 0, 0, 0, b"k", b"v", ())
+    letter = DeadLetter(record, "bad-msgpack", "", "ValueError")
+    gc.disable()
+    try:
+        with pytest.raises(DeadLetterError, match="asked to stop"):
+            letters.put([letter])
+    finally:
+        gc.enable()
+    assert [reference() is None for reference in left] == [True, True, True, False]
