@@ -51,6 +51,7 @@ class SimulatedProcess:
         self.writer: streamlsh.Writer
         self.read: Callable[[], streamlsh.Reader]
         self._reader: streamlsh.Reader | None = None
+        self._sweep_begins = False
         self.dead = self.stopping = self.writing = False
         self.lonely = self.poll_failed = self.storage_failed = False
         self.identity: str | None = None
@@ -163,6 +164,10 @@ class SimulatedProcess:
         """A write transaction begins, or has ended."""
         self.writing = begun
 
+    def begins_sweep(self) -> None:
+        """The next transaction begins a sweep, also if one is under way."""
+        self._sweep_begins = True
+
     def storage_fails(self) -> str:
         """Why the storage refuses this transaction, or nothing."""
         event = self.world.fails("storage")
@@ -180,7 +185,9 @@ class SimulatedProcess:
             ledger.committed(
                 self._reader, self._fetched, self.begun, accept_gap=self._accept_gap,
                 owner=self is self.world.owner, sweeping=self.writer.sweeping,
+                anew=self._sweep_begins,
             )  # fmt: skip
+            self._sweep_begins = False
         except BrokenPromiseError as violation:
             self.violation = violation
             raise

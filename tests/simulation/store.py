@@ -34,6 +34,9 @@ class WritingProcess(Protocol):
     def writes(self, *, begun: bool) -> None:
         """A write transaction begins, or has ended."""
 
+    def begins_sweep(self) -> None:
+        """The next transaction begins a sweep."""
+
     def durable(self) -> None:
         """A write transaction is durable."""
 
@@ -98,4 +101,11 @@ def open_writer(path: Path, process: WritingProcess) -> streamlsh.Writer:
     writer = streamlsh.writer(path)
     watched = cast("Environment", WatchedEnvironment(writer._index.environment, process))
     writer._index = replace(writer._index, environment=watched)
+    begin_sweep = writer.begin_sweep
+
+    def say_and_begin() -> None:
+        process.begins_sweep()
+        begin_sweep()
+
+    writer.begin_sweep = say_and_begin  # type: ignore[method-assign]
     return writer
