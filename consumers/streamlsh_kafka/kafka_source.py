@@ -81,6 +81,8 @@ class KafkaSource:
         # Fetched already, a list a partition; and how far that goes beyond the positions.
         self._waiting: deque[list[Record]] = deque()
         self._fetched: dict[int, int] = {}
+        # Positions that were refused since there was a record, though they are within the topic.
+        self._refused: dict[int, int] = {}
         try:
             self._identity, self._partitions = self._describe()
             self._consumer = self._new_consumer()
@@ -158,6 +160,7 @@ class KafkaSource:
                 self._seek()
         records = self._hand_out(max_records)
         if records:
+            self._refused = {}
             self._next_stall_check = now + self._stall_seconds
             return records
         if now >= self._next_stall_check:
@@ -350,7 +353,8 @@ class KafkaSource:
 
         Raises:
             OffsetError: they do not, with the choices.
-            SourceError: they do, and the broker refuses them all the same.
+            SourceError: they do, and the broker has refused them twice. Once may be a log that
+                changed before it was asked where it begins and ends.
         """
         self._check_topic()
         tps = [TopicPartition(self._topic, partition) for partition in self._partitions]
@@ -362,6 +366,7 @@ class KafkaSource:
             refused = {}
         else:
             refused = {tp.partition: offset for tp, offset in error.args[0].items()}
+        refused = {p: offset for p, offset in refused.items() if self._positions[p] == offset}
         for tp in tps:
             offset = self._positions[tp.partition]
             where: dict[str, Any] = {"stream": self._topic, "partition": tp.partition}
@@ -369,11 +374,11 @@ class KafkaSource:
                 raise OffsetBelowStartError(stored=offset, limit=starts[tp], **where) from error
             if offset > ends[tp]:
                 raise OffsetBeyondEndError(stored=offset, limit=ends[tp], **where) from error
-            if refused.get(tp.partition) == offset:
-                raise SourceError(
-                    f"the broker refused the position in {self._topic}: {error}",
-                    stream=self._topic,
-                ) from error
+        if refused and refused == self._refused:
+            raise SourceError(
+                f"the broker refused the position in {self._topic}: {error}", stream=self._topic
+            ) from error
+        self._refused = refused
         event(_log, logging.WARNING, "went_back", topic=self._topic, error=str(error))
         self._seek()
 

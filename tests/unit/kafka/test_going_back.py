@@ -20,9 +20,10 @@ PLACE = TopicPartition("items", 0)
 class Client:
     """A client whose topic has lost what it has read ahead; it is at offset 9."""
 
-    def __init__(self, refusal: Exception, start: int, end: int) -> None:
+    def __init__(self, refusals: list[Exception], start: int, end: int) -> None:
         self.at = 0
-        self._refusal: Exception | None = refusal
+        self._refusals = refusals
+        self._started = False
         self._start, self._end = start, end
 
     def assign(self, partitions: list[TopicPartition]) -> None:
@@ -35,15 +36,15 @@ class Client:
         return self.at
 
     def beginning_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:
-        return {PLACE: self._start if self._refusal is None else 0}
+        return {PLACE: self._start if self._started else 0}
 
     def end_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:
-        return {PLACE: self._end if self._refusal is None else 9}
+        return {PLACE: self._end if self._started else 9}
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[RawRecord]]:
-        if self._refusal is not None:
-            refusal, self._refusal = self._refusal, None
-            raise refusal
+        self._started = True
+        if self._refusals:
+            raise self._refusals.pop(0)
         record = RawRecord("items", 0, self.at, 0, b"k", None, ())
         self.at += 1
         return {PLACE: [record]}
@@ -62,15 +63,15 @@ def diverged(offset: int | None) -> Any:
 
 @pytest.fixture
 def source_of(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes a source at offset 5 whose next poll is refused."""
+    """Makes a source at offset 5 whose next polls are refused."""
     topic = {"error_code": 0, "topic_id": "id", "partitions": [{"partition_index": 0}]}
     admin = SimpleNamespace(describe_topics=lambda _: [topic], close=lambda: None)
     monkeypatch.setattr(kafka_source, "check_connection", lambda _: None)
     monkeypatch.setattr(kafka_source, "read_faster", lambda _: None)
     monkeypatch.setattr(kafka_source, "KafkaAdminClient", lambda **_: admin)
 
-    def make(refusal: Exception, start: int, end: int) -> KafkaSource:
-        client = Client(refusal, start, end)
+    def make(refusals: list[Exception], start: int, end: int) -> KafkaSource:
+        client = Client(refusals, start, end)
         monkeypatch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
         source = KafkaSource(Connection("nowhere:1"), "items")
         source.start({("items", 0): Position("items", 0, 5, "id")})
@@ -79,9 +80,9 @@ def source_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
-@pytest.mark.parametrize("refusal", [out_of_range(9), diverged(5), diverged(7)])
+@pytest.mark.parametrize("refusal", [out_of_range(9), out_of_range(5), diverged(5), diverged(7)])
 def test_what_only_the_client_had_read_is_read_again(source_of: Any, refusal: Exception) -> None:
-    source = source_of(refusal, 0, 7)
+    source = source_of([refusal], 0, 7)
     assert list(source.poll(0.1, 10)) == []
     assert [position.offset for position in source.positions()] == [5]
     assert [record.offset for record in source.poll(0.1, 10)] == [5]
@@ -94,13 +95,28 @@ def test_what_only_the_client_had_read_is_read_again(source_of: Any, refusal: Ex
         (diverged(4), 0, 12, OffsetBeyondEndError),
         (diverged(None), 0, 12, OffsetBeyondEndError),
         (out_of_range(9), 6, 12, OffsetBelowStartError),
-        (out_of_range(5), 0, 7, SourceError),
     ],
 )
 def test_what_the_index_needs_and_the_topic_has_lost_is_an_error(
     source_of: Any, refusal: Exception, start: int, end: int, error: type[Exception]
 ) -> None:
-    source = source_of(refusal, start, end)
+    source = source_of([refusal], start, end)
     with pytest.raises(error) as caught:
         source.poll(0.1, 10)
     assert caught.type is error
+
+
+def test_a_position_that_is_refused_twice_though_it_fits_is_an_error(source_of: Any) -> None:
+    source = source_of([out_of_range(5), out_of_range(5)], 0, 7)
+    assert list(source.poll(0.1, 10)) == []
+    with pytest.raises(SourceError, match="refused the position"):
+        source.poll(0.1, 10)
+
+
+def test_a_record_between_two_refusals_makes_the_second_a_first_again(source_of: Any) -> None:
+    client_ahead = [out_of_range(5)]
+    source = source_of(client_ahead, 0, 7)
+    assert list(source.poll(0.1, 10)) == []
+    assert [record.offset for record in source.poll(0.1, 10)] == [5]
+    client_ahead.append(out_of_range(6))
+    assert list(source.poll(0.1, 10)) == []
