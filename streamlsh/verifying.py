@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import Entries
-from streamlsh.buckets.merging import read_pieces, read_unfinished
+from streamlsh.buckets.merging import read_unfinished
 from streamlsh.buckets.segment import read_segment
 from streamlsh.buckets.tail import read_tail
 from streamlsh.content import Sums, add, content_digest, item_record, no_content, sum_content
@@ -72,7 +72,7 @@ def verify_index(index: Index, transaction: lmdb.Transaction) -> VerifyReport:
             check_pages(environment.path, environment.handle)
             state = read_state(transaction, environment.database("meta"))
             check_slots(index, transaction, state)
-            _check_records(index, transaction, state)
+            _check_records(index, transaction)
             rows = RowReader(transaction, environment, index.rows, state.open_block)
             slots, markers = _check_items(index, transaction, state, rows)
             _check_bitmaps(index, transaction, state, slots)
@@ -92,14 +92,12 @@ def _require(sound: bool, what: str, expected: object, received: object) -> None
         raise CorruptIndexError(what, expected=expected, received=received)
 
 
-def _check_records(index: Index, transaction: lmdb.Transaction, state: State) -> None:
+def _check_records(index: Index, transaction: lmdb.Transaction) -> None:
     """Check the checksums of what nothing else is compared with."""
     environment = index.environment
     read_calibration(transaction, environment.database("meta"))
     read_positions(transaction, environment)
     check_changes(transaction, environment.database("changes"))
-    for merge in state.merges:
-        read_pieces(transaction, environment.database("segments"), merge)
     with transaction.cursor(environment.database("expiry")) as cursor:
         for key, value in cursor:
             unpack_expiry(key, value)

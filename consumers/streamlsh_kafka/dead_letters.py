@@ -13,12 +13,7 @@ from typing import Any, Final, Protocol
 import kafka.errors
 from kafka import KafkaProducer
 
-from streamlsh_kafka.connection import (
-    Connection,
-    drop_refused,
-    quiet_client,
-    topic_exists,
-)
+from streamlsh_kafka.connection import Connection, drop_refused, quiet_client, topic_exists
 from streamlsh_kafka.errors import DeadLetterError
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Record, never

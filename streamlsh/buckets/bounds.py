@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import lmdb
 
-from streamlsh.buckets.segment import (
-    Segment,
-    directory_size,
-    entries_per_chunk,
-    read_directory,
-)
+from streamlsh.buckets.segment import Segment, entries_per_chunk, read_directory
 from streamlsh.errors import CorruptIndexError
-from streamlsh.storage.schema import segment_key
-from streamlsh.storage.values import fetch
 
 
 def check_segment(
@@ -40,7 +33,6 @@ def check_segment(
     what = f"the directory of segment {segment.number} is damaged; restore the index or rebuild it"
     if not 0 < segment.codes <= buckets:
         raise CorruptIndexError(what, expected=f"1 to {buckets} buckets", received=segment.codes)
-    fetch(transaction, database, segment_key(segment.number, 0), directory_size(segment))
     codes, starts = read_directory(transaction, database, segment)
     if not (codes[1:] > codes[:-1]).all() or codes[-1] >= buckets:
         raise CorruptIndexError(

@@ -19,7 +19,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlsh.buckets.layout import BLOCK, LANES, Entries, unpack_entries
+from streamlsh.buckets.layout import Entries
 from streamlsh.buckets.segment import (
     Merged,
     Segment,
@@ -28,12 +28,13 @@ from streamlsh.buckets.segment import (
     delete_segment,
     entries_per_chunk,
     merge_some,
+    unpack_chunks,
     write_chunks,
     write_directory,
 )
 from streamlsh.errors import CorruptIndexError
 from streamlsh.kernels.merge import ENTRIES, start_place
-from streamlsh.storage.schema import PAD, segment_key
+from streamlsh.storage.schema import segment_key
 from streamlsh.storage.sealing import seal, unseal
 from streamlsh.storage.values import fetch
 
@@ -229,14 +230,12 @@ def read_unfinished(
     """
     codes, starts = read_pieces(snapshot, database, merge)
     per_chunk = entries_per_chunk(chunk_bytes)
-    chunks = []
+    values = []
     for chunk in range(merge.chunks):
         size = chunk_size(merge.entries, per_chunk, chunk)
-        value = fetch(snapshot, database, segment_key(merge.number, chunk + 1), size)
-        blocks = min(per_chunk, merge.entries - chunk * per_chunk)
-        chunks.append(np.frombuffer(value, BLOCK, -(-blocks // LANES), PAD))
-    ends = np.append(starts, np.uint32(merge.entries)).astype(np.int64)
-    return unpack_entries(np.concatenate(chunks), np.repeat(codes, np.diff(ends)))
+        key = segment_key(merge.number, chunk + 1)
+        values.append(fetch(snapshot, database, key, size)[:size])
+    return unpack_chunks(values, codes, np.append(starts.astype(np.int64), merge.entries))
 
 
 def _finish(

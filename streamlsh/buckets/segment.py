@@ -71,7 +71,7 @@ def part_addresses(
         CorruptIndexError: one is missing, or too short for what it must hold.
     """
     per_chunk = entries_per_chunk(chunk_bytes)
-    sizes = [directory_size(segment)]
+    sizes = [_directory_size(segment)]
     sizes += [chunk_size(segment.entries, per_chunk, chunk) for chunk in range(segment.chunks)]
     return [
         address_of(fetch(transaction, database, key, size)) + PAD
@@ -79,7 +79,7 @@ def part_addresses(
     ]
 
 
-def directory_size(segment: Segment) -> int:
+def _directory_size(segment: Segment) -> int:
     """Size of the value of a segment's directory."""
     return max(PAD + 4 * (2 * segment.codes + 1), IN_PLACE)
 
@@ -257,8 +257,12 @@ def write_segment(
 def read_directory(
     transaction: lmdb.Transaction, database: lmdb._Database, segment: Segment
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """A segment's sorted codes and its starts, in place."""
-    value = fetch(transaction, database, segment_key(segment.number, 0))
+    """A segment's sorted codes and its starts, in place.
+
+    Raises:
+        CorruptIndexError: the directory is missing or was cut short.
+    """
+    value = fetch(transaction, database, segment_key(segment.number, 0), _directory_size(segment))
     directory = np.frombuffer(value, np.uint32, 2 * segment.codes + 1, offset=PAD)
     return directory[: segment.codes], directory[segment.codes :]
 
@@ -269,6 +273,13 @@ def read_segment(
     """All entries of a segment, copied."""
     codes, starts = read_directory(transaction, database, segment)
     values = [fetch(transaction, database, key) for key in segment_keys(segment)[1:]]
+    return unpack_chunks(values, codes, starts)
+
+
+def unpack_chunks(
+    values: list[memoryview], codes: NDArray[np.uint32], starts: NDArray[np.uint32] | I64
+) -> Entries:
+    """All entries of stored chunks, copied; the last start is where the entries end."""
     # A short last chunk is padded to the least size of an in-place value.
     blocks = np.concatenate(
         [np.frombuffer(value, BLOCK, (len(value) - PAD) // BLOCK.itemsize, PAD) for value in values]
