@@ -14,12 +14,12 @@ from streamlsh_kafka import (
     Connection,
     DeadLetter,
     KafkaDeadLetters,
-    KafkaSource,
     RawRecord,
     dead_letters,
     kafka_source,
 )
 from streamlsh_kafka.errors import DeadLetterError
+from tests.unit.kafka.clients import Client, described, source_on
 
 
 class Refused:
@@ -34,28 +34,16 @@ def test_connections_that_were_refused_are_let_go_of_before_files_run_out(
 ) -> None:
     """While nothing is read, too few objects are made for Python to look for cycles by itself."""
     left: list[weakref.ref[Refused]] = []
-    topic = {"error_code": 0, "topic_id": "id", "partitions": []}
 
     def describe(_: list[str]) -> list[dict[str, Any]]:
         if away:
             left.append(weakref.ref(Refused()))
             raise kafka.errors.KafkaTimeoutError("nobody answers")
-        return [topic]
+        return [described()]
 
-    client = SimpleNamespace(
-        assign=lambda _: None,
-        beginning_offsets=lambda *_, **__: {},
-        end_offsets=lambda *_, **__: {},
-        poll=lambda **_: {},
-    )
-    admin = SimpleNamespace(describe_topics=describe, close=lambda: None)
-    monkeypatch.setattr(kafka_source, "check_connection", lambda _: None)
-    monkeypatch.setattr(kafka_source, "read_faster", lambda _: None)
     monkeypatch.setattr(kafka_source, "TOPIC_CHECK_SECONDS", 0.0)
-    monkeypatch.setattr(kafka_source, "KafkaAdminClient", lambda **_: admin)
-    monkeypatch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
     away = False
-    source = KafkaSource(Connection("nowhere:1"), "items")
+    source = source_on(monkeypatch, Client(), describe)
     source.start({})
     away = True
     gc.disable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import kafka.errors
@@ -11,13 +10,12 @@ from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from streamlsh import Position
-from streamlsh_kafka import Connection, KafkaSource, RawRecord, kafka_source
+from streamlsh_kafka import KafkaSource, RawRecord
 from streamlsh_kafka.errors import OffsetBelowStartError, OffsetBeyondEndError, SourceError
+from tests.unit.kafka.clients import PLACE, Client, source_on
 
-PLACE = TopicPartition("items", 0)
 
-
-class Client:
+class Refused(Client):
     """A client whose topic has lost what it has read ahead; it is at offset 9."""
 
     def __init__(self, refusals: list[Exception], start: int, end: int) -> None:
@@ -25,9 +23,6 @@ class Client:
         self._refusals = refusals
         self._started = False
         self._start, self._end = start, end
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        assert partitions == [PLACE]
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.at = offset
@@ -49,8 +44,6 @@ class Client:
         self.at += 1
         return {PLACE: [record]}
 
-    def close(self, **_: Any) -> None: ...
-
 
 def out_of_range(offset: int) -> Any:
     return kafka.errors.OffsetOutOfRangeError({PLACE: offset})
@@ -64,16 +57,9 @@ def diverged(offset: int | None) -> Any:
 @pytest.fixture
 def source_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes a source at offset 5 whose next polls are refused."""
-    topic = {"error_code": 0, "topic_id": "id", "partitions": [{"partition_index": 0}]}
-    admin = SimpleNamespace(describe_topics=lambda _: [topic], close=lambda: None)
-    monkeypatch.setattr(kafka_source, "check_connection", lambda _: None)
-    monkeypatch.setattr(kafka_source, "read_faster", lambda _: None)
-    monkeypatch.setattr(kafka_source, "KafkaAdminClient", lambda **_: admin)
 
     def make(refusals: list[Exception], start: int, end: int) -> KafkaSource:
-        client = Client(refusals, start, end)
-        monkeypatch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
-        source = KafkaSource(Connection("nowhere:1"), "items")
+        source = source_on(monkeypatch, Refused(refusals, start, end))
         source.start({("items", 0): Position("items", 0, 5, "id")})
         return source
 
