@@ -33,6 +33,7 @@ from streamlsh.buckets.tail import add_entries, read_tail, reclaim
 from streamlsh.kernels.merge import ENTRIES
 from streamlsh.storage.schema import LIVE_PAGE_SLOTS, STATE_KEY, segment_key
 from streamlsh.storage.state import State, read_state
+from tests.entries import by_slot, same
 
 CHUNK_BYTES = 3_000
 """Size of large values, for a few blocks of entries in each."""
@@ -170,17 +171,6 @@ def random_entries(slots: NDArray[np.int64], rng: np.random.Generator) -> Entrie
 
 def empty() -> Entries:
     return random_entries(np.zeros(0, np.int64), np.random.default_rng(0))
-
-
-def by_slot(entries: Entries) -> Entries:
-    return entries.take(np.lexsort((entries.bits[:, 0], entries.buckets, entries.slots)))
-
-
-def same(one: Entries, other: Entries) -> bool:
-    return all(
-        getattr(one, name).tobytes() == getattr(other, name).tobytes()
-        for name in ("buckets", "bits", "f", "a", "slots")
-    )
 
 
 @pytest.mark.usefixtures("small")

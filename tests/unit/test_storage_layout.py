@@ -42,6 +42,7 @@ from streamlsh.storage.schema import (
     position_key,
     segment_key,
 )
+from tests.entries import same
 
 
 def entries_of(count: int) -> Entries:
@@ -52,13 +53,6 @@ def entries_of(count: int) -> Entries:
         rng.standard_normal(count).astype(np.float16),
         rng.standard_normal(count).astype(np.float16),
         rng.integers(0, 2**32, count).astype(np.uint32),
-    )
-
-
-def same(one: Entries, other: Entries) -> bool:
-    return all(
-        getattr(one, name).tobytes() == getattr(other, name).tobytes()
-        for name in ("buckets", "bits", "f", "a", "slots")
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamlsh.buckets.layout import BLOCK, LANES, Entries, unpack_entries
 from streamlsh.kernels.merge import ENTRIES, merge_segments, start_place
+from tests.entries import same
 from tests.unit.kernels.memory import Memory, random_entries
 
 BUCKETS = 50
@@ -78,13 +79,6 @@ def check(parts: list[Entries], live: NDArray[np.bool_]) -> None:
         assert codes == distinct.tolist()
         assert bounds == [*first.tolist(), len(expected)]
         assert same(found, expected)
-
-
-def same(one: Entries, other: Entries) -> bool:
-    return all(
-        getattr(one, name).tobytes() == getattr(other, name).tobytes()
-        for name in ("buckets", "bits", "f", "a", "slots")
-    )
 
 
 def parts_of(sizes: list[int], seed: int = 0) -> list[Entries]:

@@ -10,12 +10,12 @@ import pytest
 from streamlsh.buckets.layout import (
     BLOCK,
     GROUP_ENTRIES,
-    Entries,
     sort_groups,
     unpack_entries,
 )
 from streamlsh.kernels.compiling import CACHE_LINE
 from streamlsh.kernels.runs import BLOCK_BYTES, find_bucket, list_whole_runs
+from tests.entries import by_slot, same
 from tests.unit.kernels.memory import I64, NOTHING, U32, Memory, random_entries
 from tests.unit.kernels.table import BUCKETS, F32, PER_CHUNK, Table
 
@@ -124,12 +124,3 @@ def test_the_tail_is_laid_out_as_a_segment_of_its_first_entries(count: int, more
     assert (starts[0], starts[-1]) == (0, count)
     laid = unpack_entries(blocks.view(BLOCK), np.repeat(codes, np.diff(starts)))
     assert same(by_slot(laid), by_slot(expected))
-
-
-def by_slot(entries: Entries) -> Entries:
-    return entries.take(np.argsort(entries.slots))
-
-
-def same(one: Entries, other: Entries) -> bool:
-    names = ("buckets", "bits", "f", "a", "slots")
-    return all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in names)
