@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     )
     from streamlsh_kafka.decoders import Decoder, load_decoder
     from streamlsh_kafka.errors import ConsumerError, DecodeError
+    from streamlsh_kafka.group_mirror import GroupMirror
     from streamlsh_kafka.kafka_source import KafkaSource
     from streamlsh_kafka.loop import BatchReport, Observer, Summary, consume
-    from streamlsh_kafka.observers import GroupMirror, ProgressLog, SnapshotWatch
+    from streamlsh_kafka.observers import ProgressLog, SnapshotWatch
     from streamlsh_kafka.producing import TopicSink, UpdateLogSink, new_producer, read_updates
     from streamlsh_kafka.source import RawRecord, Record, Source
     from streamlsh_kafka.update_log import UpdateLogAppender, UpdateLogSource
@@ -73,7 +74,7 @@ _SOURCES = {
     "DeadLetters": "dead_letters",
     "DecodeError": "errors",
     "Decoder": "decoders",
-    "GroupMirror": "observers",
+    "GroupMirror": "group_mirror",
     "KafkaDeadLetters": "dead_letters",
     "KafkaSource": "kafka_source",
     "Observer": "loop",

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -22,10 +23,11 @@ from streamlsh_kafka.batches import BatchBounds
 from streamlsh_kafka.dead_letters import DeadLetters, KafkaDeadLetters, UpdateLogDeadLetters
 from streamlsh_kafka.decoders import load_decoder
 from streamlsh_kafka.errors import ConfigurationError
+from streamlsh_kafka.group_mirror import GroupMirror
 from streamlsh_kafka.kafka_source import KafkaSource
 from streamlsh_kafka.logs import configure_logs, event
 from streamlsh_kafka.loop import Observer, consume
-from streamlsh_kafka.observers import GroupMirror, ProgressLog, SnapshotWatch
+from streamlsh_kafka.observers import ProgressLog, SnapshotWatch
 from streamlsh_kafka.options import check_source, connection_of, new_parser
 from streamlsh_kafka.producing import TopicSink, UpdateLogSink, UpdateSink, read_updates
 from streamlsh_kafka.source import Source, lag
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 BAR_STEP = 500
+PATIENCE_SECONDS = 1.0
+"""How long a source may finish what it was asked for, once there is a request to stop."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,18 +73,20 @@ def _run(options: argparse.Namespace) -> None:
     configure_logs(level=options.log_level, form=options.log_format)
     decoder = load_decoder(options.decoder) if options.decoder else decode_update
     _check_policy(options)
+    stop = _Stop()
     # The source first: its client learns of the brokers, in a thread, while kernels are loaded.
-    # Signals last: to open the writer may take as long as another process holds the index, and
-    # nobody asks for a stop meanwhile.
+    # Signals last: to open the rest may take as long as another process holds the index, or the
+    # broker hangs, and nobody asks for a stop meanwhile.
     with (
         closing(_source(options)) as source,
         _writer(options) as writer,
-        _stop_on_signals() as stop,
         _dead_letters(options, stop) as dead_letters,
+        ExitStack() as signals,
     ):
         observers: list[Observer] = [ProgressLog(), SnapshotWatch(writer)]
         if options.group:
             observers.append(GroupMirror(connection_of(options), options.group))
+        signals.enter_context(stop.on_signals(source))
         event(_log, logging.INFO, "started", index=options.path, source=source.stream)
         try:
             summary = consume(
@@ -169,23 +175,29 @@ class _Stop:
     def __init__(self) -> None:
         self._signal = 0
 
-    def request(self, number: int, _: FrameType | None) -> None:
-        self._signal = number
-
     def is_requested(self) -> bool:
         return self._signal != 0
 
+    @contextmanager
+    def on_signals(self, source: Source) -> Iterator[None]:
+        """Ask for a stop at SIGTERM and SIGINT, and do not wait for the source for long then."""
+        # Nothing of a batch that is still being polled counts, so nothing is lost with it.
+        patience = threading.Timer(PATIENCE_SECONDS, source.close)
+        patience.daemon = True
 
-@contextmanager
-def _stop_on_signals() -> Iterator[_Stop]:
-    stop = _Stop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, stop.request) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        def request(number: int, _: FrameType | None) -> None:
+            if not self._signal:
+                patience.start()
+            self._signal = number
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, request) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+            patience.cancel()
 
 
 def _produce(options: argparse.Namespace) -> None:

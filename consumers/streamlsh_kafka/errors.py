@@ -15,7 +15,8 @@
         │   ├── OffsetBelowStartError           records were removed before they were read
         │   ├── OffsetBeyondEndError            the source is shorter than what was read
         │   ├── CorruptUpdateLogError           damage in the middle of an update log
-        │   └── UpdateLogLockedError            another process appends to it
+        │   ├── UpdateLogLockedError            another process appends to it
+        │   └── SourceClosedError               it was closed while it was in use
         ├── DecodeError (ValueError)            one record does not follow the wire format
         ├── PoisonRecordError                   policy `stop` met a record it cannot apply
         ├── DeadLetterError                     dead letters were not acknowledged
@@ -161,6 +162,13 @@ class CorruptUpdateLogError(SourceError):
 
 class UpdateLogLockedError(SourceError):
     """Another process appends to this update log."""
+
+
+class SourceClosedError(SourceError):
+    """The source was closed while it was in use: what was asked of it is given up."""
+
+    def __init__(self, *, stream: str) -> None:
+        super().__init__(f"{stream} was closed while it was read", stream=stream)
 
 
 class DecodeError(ConsumerError, ValueError):

@@ -5,39 +5,58 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import kafka.errors
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka import KafkaConsumer, TopicPartition
 
 from streamlsh import Position
-from streamlsh_kafka.connection import Connection, check_connection, drop_refused
+from streamlsh_kafka.connection import Connection, check_connection
 from streamlsh_kafka.errors import (
     BrokerUnreachableError,
     OffsetBelowStartError,
     OffsetBeyondEndError,
+    SourceClosedError,
     SourceError,
-    TopicNotFoundError,
     TopicRecreatedError,
 )
 from streamlsh_kafka.fetching import read_faster
 from streamlsh_kafka.logs import event
-from streamlsh_kafka.source import Record, lag
+from streamlsh_kafka.source import Record
+from streamlsh_kafka.stalls import StallWatch
+from streamlsh_kafka.topic import ASK_MS, Topic, lost
 
 TOPIC_CHECK_SECONDS: Final = 1.0
 """How often the topic's UUID and number of partitions are compared with what is being read."""
 POLL_SLICE_SECONDS: Final = 0.02
 STALL_SECONDS: Final = 60.0
-"""How long a client may deliver nothing, although there is something, before it is replaced."""
-MISSING_SECONDS: Final = 5.0
-"""A topic must be missing for so long to count as deleted: a starting broker may not know it."""
-ASK_MS: Final = 5_000
+"""How long a client may bring nothing of a partition that has something; then it is replaced."""
 FETCH_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one fetch, of all partitions together; a single larger record comes all the same."""
 
 _log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _until_closed(
+    method: Callable[Concatenate[KafkaSource, _P], _T],
+) -> Callable[Concatenate[KafkaSource, _P], _T]:
+    """Raise `SourceClosedError` in place of the many errors of a client that was closed in use."""
+
+    @wraps(method)
+    def call(source: KafkaSource, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(source, *args, **kwargs)
+        except Exception as error:
+            if source.closed:
+                raise SourceClosedError(stream=source.stream) from error
+            raise
+
+    return call
 
 
 class KafkaSource:
@@ -48,11 +67,12 @@ class KafkaSource:
         topic: the topic's name.
         accept_gap: go on at the start of a partition whose records were removed before the index
             had read them, instead of stopping with `OffsetBelowStartError`.
-        stall_seconds: a client that delivers nothing for so long, although there is something,
-            is replaced.
+        stall_seconds: a client that delivers nothing of a partition for so long, although there
+            is something, is replaced.
 
     Attributes:
         stalls: how many clients were replaced.
+        closed: whether it was closed.
 
     Raises:
         ConnectionFailedError: there is no working connection.
@@ -68,15 +88,12 @@ class KafkaSource:
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         check_connection(connection)
-        self._topic = topic
         self._accept_gap = accept_gap
-        self._stall_seconds = stall_seconds
+        self._stall_watch = StallWatch(stall_seconds)
         self.stalls = 0
-        self._settings = connection.client_settings()
-        self._admin = KafkaAdminClient(
-            bootstrap_timeout_ms=ASK_MS, request_timeout_ms=ASK_MS, **self._settings
-        )
-        self._consumer: Any = None
+        self.closed = False
+        self._connection = connection
+        self._topic = Topic(connection, topic)
         self._positions: dict[int, int] = {}
         # Fetched already, a list a partition; and how far that goes beyond the positions.
         self._waiting: deque[list[Record]] = deque()
@@ -84,25 +101,23 @@ class KafkaSource:
         # Positions that were refused since there was a record, though they are within the topic.
         self._refused: dict[int, int] = {}
         try:
-            self._identity, self._partitions = self._describe()
             self._consumer = self._new_consumer()
         except BaseException:
-            self.close()
+            self._topic.close()
             raise
         self._next_topic_check = time.monotonic() + TOPIC_CHECK_SECONDS
-        self._next_stall_check = time.monotonic() + stall_seconds
-        self._seen = time.monotonic()
 
     @property
     def stream(self) -> str:
         """The topic's name."""
-        return self._topic
+        return self._topic.name
 
     @property
     def identity(self) -> str:
         """The topic's UUID."""
-        return self._identity
+        return self._topic.identity
 
+    @_until_closed
     def start(self, stored: Mapping[tuple[str, int], Position]) -> None:
         """Go to the stored offsets, or to the start of partitions that have none.
 
@@ -112,27 +127,28 @@ class KafkaSource:
             OffsetBeyondEndError: the topic is shorter than what was read.
         """
         for (stream, _), position in sorted(stored.items()):
-            if stream == self._topic and position.identity != self.identity:
+            if stream == self.stream and position.identity != self.identity:
                 raise TopicRecreatedError(
                     stream=stream, expected=position.identity, received=self.identity
                 )
-        tps = [TopicPartition(self._topic, partition) for partition in self._partitions]
+        tps = self._places()
         starts, ends = self._ask_offsets(tps)
         for tp in tps:
-            at = stored.get((self._topic, tp.partition))
+            at = stored.get((self.stream, tp.partition))
             offset = starts[tp] if at is None else at.offset
             if offset > ends[tp]:
                 raise OffsetBeyondEndError(
-                    stream=self._topic, partition=tp.partition, stored=offset, limit=ends[tp]
+                    stream=self.stream, partition=tp.partition, stored=offset, limit=ends[tp]
                 )
             if offset < starts[tp]:
                 offset = self._below_start(tp.partition, offset, starts[tp])
             self._positions[tp.partition] = offset
         self._seek()
         # The topic is there, and the client has had no time yet to bring anything.
-        self._seen = time.monotonic()
-        self._next_stall_check = self._seen + self._stall_seconds
+        self._topic.seen()
+        self._stall_watch.forget()
 
+    @_until_closed
     def poll(self, timeout: float, max_records: int) -> Sequence[Record]:
         """Return records that have arrived, waiting up to ``timeout`` seconds for the first.
 
@@ -140,75 +156,53 @@ class KafkaSource:
             TopicRecreatedError: the topic was replaced while it was being read.
             TopicNotFoundError: the topic was deleted.
             OffsetError: records vanished at the reader's position.
+            SourceClosedError: the source was closed.
         """
         now = time.monotonic()
         if now >= self._next_topic_check:
-            self._check_topic()
+            self._confirm()
             self._next_topic_check = now + TOPIC_CHECK_SECONDS
         if not self._waiting:
-            try:
-                self._waiting.extend(self._wait(timeout))
-                for partition in self._positions:
-                    reached = self._consumer.position(TopicPartition(self._topic, partition))
-                    if reached is not None:
-                        self._fetched[partition] = reached
-            except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
-                self._go_back(error)
-            # Fetches go by name, so another topic of that name may have answered. What cannot be
-            # confirmed to come from ours is read again.
-            if self._waiting and not self._check_topic():
-                self._seek()
+            self._fetch(timeout)
         records = self._hand_out(max_records)
         if records:
             self._refused = {}
-            self._next_stall_check = now + self._stall_seconds
-            return records
-        if now >= self._next_stall_check:
-            self._end_stall()
-            self._next_stall_check = time.monotonic() + self._stall_seconds
-        return ()
+        return records
 
     def positions(self) -> Sequence[Position]:
         """The next offset of every partition, past markers and compacted records."""
         return [
-            Position(self._topic, partition, offset, self.identity)
+            Position(self.stream, partition, offset, self.identity)
             for partition, offset in self._positions.items()
         ]
 
+    @_until_closed
     def end_offsets(self) -> Mapping[int, int]:
         """The end of every partition: of what is committed, if a transaction is open.
 
         Raises:
             BrokerUnreachableError: the broker does not answer any more.
         """
-        tps = [TopicPartition(self._topic, partition) for partition in self._partitions]
+        tps = self._places()
         try:
             ends = self._consumer.end_offsets(tps, timeout_ms=ASK_MS)
         except kafka.errors.KafkaError as error:
-            raise self._lost(error) from error
+            raise lost(self._connection, error) from error
         return {tp.partition: offset for tp, offset in ends.items()}
 
+    @_until_closed
     def delete_retention(self) -> float | None:
         """The topic's ``delete.retention.ms`` in seconds, if it is compacted.
 
         A user who may not see the topic's settings gets a warning, and no replay ever.
         """
-        topic = ConfigResource(ConfigResourceType.TOPIC, self._topic)
-        try:
-            [settings] = self._admin.describe_configs([topic], config_filter="all").values()
-            found = settings[self._topic]
-            if "compact" not in found["cleanup.policy"]["value"]:
-                return None
-            return int(found["delete.retention.ms"]["value"]) / 1000
-        except (kafka.errors.KafkaError, KeyError) as error:
-            event(_log, logging.WARNING, "retention_unknown", topic=self._topic, error=repr(error))
-            return None
+        return self._topic.delete_retention()
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1_000)
-        self._admin.close()
+        """Close the connections; what another thread waits for ends with `SourceClosedError`."""
+        self.closed = True
+        self._consumer.close(autocommit=False, timeout_ms=1_000)
+        self._topic.close()
 
     def _hand_out(self, max_records: int) -> list[Record]:
         """Some of what waits, and the positions after it."""
@@ -223,6 +217,24 @@ class KafkaSource:
         self._positions |= self._fetched
         self._positions |= {rest[0].partition: rest[0].offset for rest in self._waiting}
         return records
+
+    def _fetch(self, timeout: float) -> None:
+        """Take what the client has, and see that it is of this topic."""
+        asked = time.monotonic()
+        try:
+            self._waiting.extend(self._wait(timeout))
+            for partition in self._positions:
+                reached = self._consumer.position(TopicPartition(self.stream, partition))
+                if reached is not None:
+                    self._fetched[partition] = reached
+        except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
+            self._go_back(error)
+        # Fetches go by name, so another topic of that name may have answered. What cannot be
+        # confirmed to come from ours is read again.
+        if self._waiting and not self._confirm():
+            self._seek()
+        if self._stall_watch.due(asked):
+            self._end_stall()
 
     def _wait(self, timeout: float) -> list[list[Record]]:
         """Poll in short slices, for all that the client has.
@@ -255,36 +267,21 @@ class KafkaSource:
                 fetch_max_bytes=FETCH_BYTES,
                 bootstrap_timeout_ms=ASK_MS,
                 metrics_enabled=False,
-                **self._settings,
+                **self._connection.client_settings(),
             )
         except kafka.errors.KafkaError as error:
-            raise self._lost(error) from error
+            raise lost(self._connection, error) from error
         read_faster(consumer)
-        consumer.assign([TopicPartition(self._topic, number) for number in self._partitions])
+        consumer.assign(self._places())
         return consumer
 
     def _seek(self) -> None:
         self._waiting.clear()
         self._fetched.clear()
         for partition, offset in self._positions.items():
-            self._consumer.seek(TopicPartition(self._topic, partition), offset)
+            self._consumer.seek(TopicPartition(self.stream, partition), offset)
 
-    def _describe(self) -> tuple[str, list[int]]:
-        """Ask for the topic's UUID and its partitions."""
-        try:
-            [topic] = self._admin.describe_topics([self._topic])
-        except kafka.errors.KafkaError as error:
-            raise self._lost(error) from error
-        if topic["error_code"]:
-            reason = kafka.errors.for_code(topic["error_code"]).__name__
-            raise TopicNotFoundError(
-                f"topic {self._topic} cannot be read ({reason}): create it, or check its name "
-                "and this user's rights",
-                stream=self._topic,
-            )
-        return str(topic["topic_id"]), sorted(p["partition_index"] for p in topic["partitions"])
-
-    def _check_topic(self) -> bool:
+    def _confirm(self) -> bool:
         """Notice a topic that was replaced, and partitions that were added.
 
         Returns:
@@ -294,44 +291,32 @@ class KafkaSource:
             TopicRecreatedError: it is another one.
             TopicNotFoundError: it has been missing for a while.
         """
-        try:
-            identity, partitions = self._describe()
-        except BrokerUnreachableError as error:
-            # Brokers restart. The client reconnects by itself, and nothing is lost by waiting.
-            event(_log, logging.WARNING, "broker_unreachable", error=str(error))
-            drop_refused()
-            self._seen = time.monotonic()
+        if not self._topic.confirm():
+            self._stall_watch.forget()
             return False
-        except TopicNotFoundError as error:
-            if time.monotonic() - self._seen >= MISSING_SECONDS:
-                raise
-            event(_log, logging.WARNING, "topic_missing", error=str(error))
-            return False
-        self._seen = time.monotonic()
-        if identity != self.identity:
-            raise TopicRecreatedError(stream=self._topic, expected=self.identity, received=identity)
-        added = [number for number in partitions if number not in self._positions]
-        if not added:
-            return True
-        event(_log, logging.INFO, "partitions_added", topic=self._topic, partitions=added)
-        self._partitions = partitions
-        new = [TopicPartition(self._topic, partition) for partition in added]
-        starts, _ = self._ask_offsets(new)
-        self._positions |= {tp.partition: starts[tp] for tp in new}
-        self._consumer.assign([TopicPartition(self._topic, number) for number in partitions])
-        self._seek()
+        added = [number for number in self._topic.partitions if number not in self._positions]
+        if added:
+            event(_log, logging.INFO, "partitions_added", topic=self.stream, partitions=added)
+            new = [TopicPartition(self.stream, partition) for partition in added]
+            starts, _ = self._ask_offsets(new)
+            self._positions |= {tp.partition: starts[tp] for tp in new}
+            self._consumer.assign(self._places())
+            self._seek()
         return True
+
+    def _places(self) -> list[TopicPartition]:
+        return [TopicPartition(self.stream, number) for number in self._topic.partitions]
 
     def _ask_offsets(self, tps: list[TopicPartition]) -> tuple[dict[Any, int], dict[Any, int]]:
         try:
             starts = self._consumer.beginning_offsets(tps, timeout_ms=ASK_MS)
             return starts, self._consumer.end_offsets(tps, timeout_ms=ASK_MS)
         except kafka.errors.KafkaError as error:
-            raise self._lost(error) from error
+            raise lost(self._connection, error) from error
 
     def _below_start(self, partition: int, stored: int, start: int) -> int:
         error = OffsetBelowStartError(
-            stream=self._topic, partition=partition, stored=stored, limit=start
+            stream=self.stream, partition=partition, stored=stored, limit=start
         )
         if not self._accept_gap:
             raise error
@@ -339,7 +324,7 @@ class KafkaSource:
             _log,
             logging.WARNING,
             "gap_accepted",
-            topic=self._topic,
+            topic=self.stream,
             partition=partition,
             stored=stored,
             start=start,
@@ -356,8 +341,8 @@ class KafkaSource:
             SourceError: they do, and the broker has refused them twice. Once may be a log that
                 changed before it was asked where it begins and ends.
         """
-        self._check_topic()
-        tps = [TopicPartition(self._topic, partition) for partition in self._partitions]
+        self._confirm()
+        tps = self._places()
         starts, ends = self._ask_offsets(tps)
         if isinstance(error, kafka.errors.LogTruncationError):
             # Other records may stand by now where those that were read have been.
@@ -369,45 +354,42 @@ class KafkaSource:
         refused = {p: offset for p, offset in refused.items() if self._positions[p] == offset}
         for tp in tps:
             offset = self._positions[tp.partition]
-            where: dict[str, Any] = {"stream": self._topic, "partition": tp.partition}
+            where: dict[str, Any] = {"stream": self.stream, "partition": tp.partition}
             if offset < starts[tp]:
                 raise OffsetBelowStartError(stored=offset, limit=starts[tp], **where) from error
             if offset > ends[tp]:
                 raise OffsetBeyondEndError(stored=offset, limit=ends[tp], **where) from error
         if refused and refused == self._refused:
             raise SourceError(
-                f"the broker refused the position in {self._topic}: {error}", stream=self._topic
+                f"the broker refused the position in {self.stream}: {error}", stream=self.stream
             ) from error
         self._refused = refused
-        event(_log, logging.WARNING, "went_back", topic=self._topic, error=str(error))
+        event(_log, logging.WARNING, "went_back", topic=self.stream, error=str(error))
         self._seek()
 
     def _end_stall(self) -> None:
-        """Replace a client that delivers nothing although there is something to read."""
+        """Replace a client that delivers nothing of a partition although there is something."""
         try:
-            behind = lag(self.positions(), self.end_offsets())
-            if not behind:
+            at = self._positions | self._fetched
+            silent = self._stall_watch.look(at, self.end_offsets())
+            if not silent:
                 return
             self.stalls += 1
             event(
                 _log,
                 logging.WARNING,
                 "reader_stalled",
-                topic=self._topic,
-                lag=behind,
+                topic=self.stream,
+                partitions=",".join(map(str, silent)),
+                lag=sum(silent.values()),
                 stalls=self.stalls,
             )
             replacement = self._new_consumer()
         except BrokerUnreachableError as error:
             event(_log, logging.WARNING, "broker_unreachable", error=str(error))
+            self._stall_watch.forget()
             return
         self._consumer.close(autocommit=False, timeout_ms=1_000)
         self._consumer = replacement
+        self._stall_watch.forget()
         self._seek()
-
-    def _lost(self, error: Exception) -> BrokerUnreachableError:
-        servers = ",".join(self._settings["bootstrap_servers"])
-        return BrokerUnreachableError(
-            f"the broker at {servers} stopped answering: {str(error) or type(error).__name__}",
-            address=servers,
-        )

@@ -14,7 +14,7 @@ from streamlsh import CommitResult, Position, Writer
 from streamlsh_kafka.batches import Batch, BatchBounds, Feed, prepare
 from streamlsh_kafka.dead_letters import DeadLetters
 from streamlsh_kafka.decoders import Decoder
-from streamlsh_kafka.errors import DeadLetterError, PoisonRecordError
+from streamlsh_kafka.errors import DeadLetterError, PoisonRecordError, SourceClosedError
 from streamlsh_kafka.replaying import CaughtUp, Replay, begin_replay
 from streamlsh_kafka.source import Source, never, reached
 from streamlsh_kafka.wire import decode_update
@@ -108,7 +108,8 @@ def consume(
 
     Args:
         writer: the index; its stored positions are where the source starts.
-        source: where updates come from. Neither is closed here.
+        source: where updates come from. Neither is closed here. Whoever asks for a stop may close
+            the source: what it waits for then, of a broker that hangs for one, is given up.
         decoder: turns a record into an update; it is called in another thread.
         dead_letters: where bad records go. Without it, the first bad record stops the loop.
         until_end: return once the end that the source had at the start is reached.
@@ -122,6 +123,7 @@ def consume(
         PoisonRecordError: a bad record, and no dead letters; all before it is committed.
         DeadLetterError: dead letters were not acknowledged; nothing of the batch is committed.
         SourceError, ConnectionFailedError: the source cannot be followed.
+        SourceClosedError: the source was closed, but there is no request to stop.
         FencedError: another writer took the index over.
     """
     summary = Summary()
@@ -168,12 +170,7 @@ def consume(
                     # An index that holds nothing yet misses no delete from here on.
                     moment = moment or asked
                 if batch.records or positions or moment is not None:
-                    try:
-                        report = _apply(writer, batch, positions, decoder, dead_letters, moment)
-                    except DeadLetterError:
-                        if stop_requested():
-                            break  # nothing of the batch is committed: the next start meets it
-                        raise
+                    report = _apply(writer, batch, positions, decoder, dead_letters, moment)
                     summary = Summary(
                         summary.records + report.records,
                         summary.commits + 1,
@@ -186,6 +183,10 @@ def consume(
                     replay.end()
                     replay = None
         _end_if_finished(replay, at)
+    except (DeadLetterError, SourceClosedError):
+        # Nothing of a batch that was given up is committed: the next start meets it.
+        if not stop_requested():
+            raise
     finally:
         writer.discard()
         for observer in observers:

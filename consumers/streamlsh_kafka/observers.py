@@ -1,4 +1,4 @@
-"""What can watch the loop: logs, and a mirror of the offsets for the usual lag tools."""
+"""What can watch the loop, and logs what it sees."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import kafka.errors
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.structs import OffsetAndMetadata
-
-from streamlsh import Position, Writer
-from streamlsh_kafka.connection import Connection
+from streamlsh import Writer
 from streamlsh_kafka.errors import ConsumerError
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.loop import BatchReport
 from streamlsh_kafka.source import Source, lag
 
 PERIOD_SECONDS: Final = 10.0
-MIRROR_SECONDS: Final = 1.0
-CLOSE_SECONDS: Final = 5.0
-ASK_MS: Final = 5_000
 LOOK_SECONDS: Final = 5.0
 OLD_SECONDS: Final = 60.0
 
@@ -142,54 +134,3 @@ class SnapshotWatch:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-class GroupMirror:
-    """Copies the index's offsets to a consumer group, so that the usual lag tools work.
-
-    The copy is never read back, and its failures are only logged: the index holds the truth.
-    """
-
-    def __init__(self, connection: Connection, group: str) -> None:
-        self._group = group
-        self._admin = KafkaAdminClient(request_timeout_ms=ASK_MS, **connection.client_settings())
-        self._pending: dict[tuple[str, int], Position] = {}
-        self._due = 0.0
-
-    def committed(self, report: BatchReport) -> None:
-        """Remember the positions; they are written at most once a second."""
-        self._pending |= {(p.stream, p.partition): p for p in report.positions}
-
-    def polled(self, source: Source) -> None:
-        """Write the positions, if there are any and it is time."""
-        if self._pending and time.monotonic() >= self._due:
-            self._write()
-            self._due = time.monotonic() + MIRROR_SECONDS
-
-    def close(self) -> None:
-        """Write the last positions and close the connection.
-
-        A group's coordinator may still be starting, so this is tried for a few seconds.
-        """
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while self._pending and time.monotonic() < deadline:
-            self._write()
-            if self._pending:
-                time.sleep(0.1)
-        self._admin.close()
-
-    def _write(self) -> None:
-        offsets = {
-            TopicPartition(*key): OffsetAndMetadata(position.offset)
-            for key, position in self._pending.items()
-        }
-        try:
-            answers = self._admin.alter_group_offsets(self._group, offsets)
-            refused = {a for a in answers.values() if a is not kafka.errors.NoError}
-        except kafka.errors.KafkaError as error:
-            refused = {type(error)}
-        if refused:
-            names = ",".join(sorted(kind.__name__ for kind in refused))
-            event(_log, logging.WARNING, "mirror_failed", group=self._group, error=names)
-        else:
-            self._pending.clear()

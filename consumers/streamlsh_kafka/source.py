@@ -104,7 +104,11 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections and files. May be called twice."""
+        """Let go of connections and files. May be called twice, and from any thread.
+
+        A call that waits in another thread meanwhile ends soon, with `SourceClosedError`, and so
+        does every later one.
+        """
 
 
 def never() -> bool:

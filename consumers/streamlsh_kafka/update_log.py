@@ -16,10 +16,12 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -30,6 +32,7 @@ from streamlsh import Position
 from streamlsh_kafka.errors import (
     CorruptUpdateLogError,
     OffsetBeyondEndError,
+    SourceClosedError,
     TopicNotFoundError,
     TopicRecreatedError,
     UpdateLogLockedError,
@@ -228,7 +231,7 @@ class UpdateLogSource:
         """An update log keeps everything."""
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
+        """Close the file; may be called twice, and while another thread reads it."""
         self._reader.close()
         self._end.close()
 
@@ -249,6 +252,7 @@ class _Cursor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._in_use = threading.Lock()
         try:
             self._file = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
@@ -292,9 +296,10 @@ class _Cursor:
                 return
 
     def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        with self._in_use:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
 
     def __enter__(self) -> Self:
         return self
@@ -319,7 +324,9 @@ class _Cursor:
             return None
         end = self.byte + _FRAME.size + length
         if zlib.crc32(payload) != checksum:
-            if end == os.fstat(self._file).st_size:
+            with self._opened() as file:
+                size = os.fstat(file).st_size
+            if end == size:
                 return None
             raise self.damage("a record does not match its checksum")
         self.byte = end
@@ -330,18 +337,28 @@ class _Cursor:
         """Return bytes of the file, fewer than ``count`` only if it ends before."""
         at = start - self._chunk_at
         if at < 0 or at + count > len(self._chunk):
-            self._chunk = os.pread(self._file, max(count, _READ_BYTES), start)
+            with self._opened() as file:
+                self._chunk = os.pread(file, max(count, _READ_BYTES), start)
             self._chunk_at = start
             at = 0
         return self._chunk[at : at + count]
 
     def _rest_is_zero(self) -> bool:
         start = self.byte
-        while block := os.pread(self._file, _READ_BYTES, start):
-            if any(block):
-                return False
-            start += len(block)
+        with self._opened() as file:
+            while block := os.pread(file, _READ_BYTES, start):
+                if any(block):
+                    return False
+                start += len(block)
         return True
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The open file, which no other thread closes meanwhile."""
+        with self._in_use:
+            if self._file < 0:
+                raise SourceClosedError(stream=str(self._path))
+            yield self._file
 
     def damage(self, message: str) -> CorruptUpdateLogError:
         """The error for what stands before the place reached."""

@@ -1,8 +1,8 @@
 """The consumer, with a client that stalls: ``python -m tests.faults.stalling run ...``.
 
 It is ``streamlsh-kafka run ...`` whose first client never delivers anything, as clients have done
-for real; there is no way to make one do it on purpose. ``STREAMLSH_STALL_SECONDS`` is for how long
-that is borne.
+for real; there is no way to make one do it on purpose. With ``STREAMLSH_SILENT_PARTITION`` it is
+silent about that partition only. ``STREAMLSH_STALL_SECONDS`` is for how long that is borne.
 """
 
 from __future__ import annotations
@@ -13,6 +13,15 @@ from typing import Any
 
 from streamlsh_kafka import cli
 from streamlsh_kafka.kafka_source import KafkaSource
+
+
+def make_deaf(client: Any) -> None:
+    """Let a client deliver nothing, or nothing of one partition."""
+    silent = os.environ.get("STREAMLSH_SILENT_PARTITION")
+    if silent is None:
+        client.poll = lambda **_: {}
+    else:
+        client.pause(*[tp for tp in client.assignment() if tp.partition == int(silent)])
 
 
 def main() -> int:
@@ -27,7 +36,7 @@ def main() -> int:
     def make_the_first_deaf(source: KafkaSource) -> Any:
         client = make(source)
         if not made:
-            client.poll = lambda **_: {}
+            make_deaf(client)
         made.append(client)
         return client
 

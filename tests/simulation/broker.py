@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from random import Random
 
 from streamlsh import Delete, Upsert
 from streamlsh_kafka.source import Headers
@@ -173,7 +174,8 @@ class Broker:
         topics: every topic there ever was, by identity.
         topic: the one that exists now.
         away: whether nobody answers.
-        generation: raised by one, clients made before deliver nothing any more, without a word.
+        generation: of clients; those of an earlier one are silent, without a word.
+        silent: the partition that they deliver nothing of, or ``None`` for all.
         refuses_letters: whether the dead-letter topic does not acknowledge.
         keeps_refused: whether what it does not acknowledge is stored all the same.
     """
@@ -183,8 +185,14 @@ class Broker:
         self.topics = {self.topic.identity: self.topic}
         self.away = False
         self.generation = 0
+        self.silent: int | None = None
         self.refuses_letters = False
         self.keeps_refused = False
+
+    def silence(self, random: Random) -> None:
+        """Make all clients that there are silent, about everything or one partition."""
+        self.generation += 1
+        self.silent = random.choice([None, 0, 1, 2])
 
     def partitions(self) -> list[Partition]:
         """Those of the topic, if there is one."""

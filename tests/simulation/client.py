@@ -72,15 +72,26 @@ class Process(Protocol):
         """The record at an offset, if this process has fetched and not yet committed it."""
 
 
-class Admin:
-    """`KafkaAdminClient`."""
+class Closable:
+    """A client of a process."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._closed = False
+
+    def _step(self, seam: str) -> None:
+        """The consumer calls out; a client that is closed by then answers no more."""
+        self._process.step(seam)
+        if self._closed:
+            raise kafka.errors.IllegalStateError("closed")
+
+
+class Admin(Closable):
+    """`KafkaAdminClient`."""
 
     def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
         """Identity and partitions of the topic; error code 3 if there is none."""
-        self._process.step("describe")
+        self._step("describe")
         broker = self._process.broker
         if broker.away:
             self._process.unanswered()
@@ -95,7 +106,7 @@ class Admin:
 
     def describe_configs(self, resources: list[Any], config_filter: str) -> dict[str, Any]:
         """The topic's settings."""
-        self._process.step("describe")
+        self._step("describe")
         if self._process.broker.away:
             self._process.unanswered()
             self._process.clock.advance(ASK_SECONDS)
@@ -111,15 +122,16 @@ class Admin:
         }
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Answer no more."""
+        self._closed = True
 
 
-class Consumer:
+class Consumer(Closable):
     """`KafkaConsumer` with partitions assigned by hand."""
 
     def __init__(self, process: Process, settings: Mapping[str, Any]) -> None:
         assert settings["auto_offset_reset"] == "none"
-        self._process = process
+        super().__init__(process)
         self._aborted_too = settings["isolation_level"] != "read_committed"
         self._most = settings["max_poll_records"]
         self._generation = process.broker.generation
@@ -156,19 +168,20 @@ class Consumer:
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[RawRecord]]:
         """Some of what there is, of some of the partitions."""
         process = self._process
-        process.step("poll")
+        self._step("poll")
         if process.poll_fails():
             raise kafka.errors.CorruptRecordError("a wrong checksum")
         broker, random = process.broker, process.random
         stalled = self._generation != broker.generation
         polled: dict[TopicPartition, list[RawRecord]] = {}
-        topic = None if broker.away or stalled else broker.topic
+        mute = stalled and broker.silent is None
+        topic = None if broker.away or mute else broker.topic
         process.answered(None if topic is None else topic.identity)
         if topic is not None:
             numbers = [number for number in self._assigned if number in self._positions]
             random.shuffle(numbers)
             for number in numbers:
-                if random.random() < 0.85:
+                if random.random() < 0.85 and not (stalled and number == broker.silent):
                     records = self._fetch(topic, number)
                     if records:
                         polled[TopicPartition(TOPIC, number)] = records
@@ -177,8 +190,9 @@ class Consumer:
         return polled
 
     def close(self, *, autocommit: bool, timeout_ms: int) -> None:
-        """Nothing is held."""
+        """Answer no more."""
         assert not autocommit
+        self._closed = True
 
     def _fetch(self, topic: Topic, number: int) -> list[RawRecord]:
         if number >= len(topic.partitions):
@@ -206,7 +220,7 @@ class Consumer:
     def _ask(
         self, partitions: list[TopicPartition], what: Callable[[Partition], int]
     ) -> dict[TopicPartition, int]:
-        self._process.step("offsets")
+        self._step("offsets")
         broker = self._process.broker
         topic = broker.topic
         if broker.away or topic is None:

@@ -110,8 +110,8 @@ def _take_letters(world: World, _random: Random) -> None:
     world.broker.refuses_letters = False
 
 
-def _stall(world: World, _random: Random) -> None:
-    world.broker.generation += 1
+def _stall(world: World, random: Random) -> None:
+    world.broker.silence(random)
 
 
 def _jump(world: World, random: Random) -> None:

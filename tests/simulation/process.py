@@ -31,6 +31,7 @@ class SimulatedProcess:
     Attributes:
         second: whether it was started while another one lives.
         read: opens a reader of the index; set once the writer is open.
+        source: what it reads; set once that is open.
         dead: a dead process dies again at its next call.
         stopping: whether it was asked to stop.
         writing: whether a write transaction is open.
@@ -50,6 +51,7 @@ class SimulatedProcess:
         self.second = second
         self.writer: streamlsh.Writer
         self.read: Callable[[], streamlsh.Reader]
+        self.source: Source | None = None
         self._reader: streamlsh.Reader | None = None
         self._sweep_begins = False
         self.dead = self.stopping = self.writing = False
@@ -85,6 +87,9 @@ class SimulatedProcess:
         if self.dead:
             raise Crashed
         self.world.step(self, seam)
+        if self.stopping and self.source is not None and self.random.random() < 0.2:
+            # What was asked to stop loses its patience with the source.
+            self.source.close()
         for executor in self._executors:
             executor.perhaps_run()
 

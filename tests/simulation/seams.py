@@ -71,8 +71,9 @@ def simulated() -> Iterator[Stage]:
             if name.startswith(_PACKAGES) and getattr(module, "time", None) is time:
                 patch.setattr(module, "time", stage)
         source, letters = "streamlsh_kafka.kafka_source", "streamlsh_kafka.dead_letters"
+        topic = "streamlsh_kafka.topic"
         patch.setattr(f"{source}.check_connection", check)
-        patch.setattr(f"{source}.KafkaAdminClient", lambda **_: Admin(stage.process()))
+        patch.setattr(f"{topic}.KafkaAdminClient", lambda **_: Admin(stage.process()))
         patch.setattr(f"{source}.KafkaConsumer", lambda **s: Consumer(stage.process(), s))
         patch.setattr(f"{source}.read_faster", lambda _: None)
         patch.setattr(f"{letters}.topic_exists", check)

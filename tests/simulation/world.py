@@ -98,7 +98,7 @@ class World:
             self._let_happen()
         if self.steps == self._stalls_at:
             self.say("! the client stalls")
-            self.broker.generation += 1
+            self.broker.silence(self.random)
         for event in self._armed:
             if self._strikes(event, process, seam):
                 self._armed.remove(event)
@@ -289,6 +289,7 @@ class World:
                 self.ledger.check(process.read())
             source = KafkaSource(CONNECTION, TOPIC, accept_gap=how.accept_gap)
             stack.callback(source.close)
+            process.source = source
             process.identity = source.identity
             letters = (
                 KafkaDeadLetters(CONNECTION, DEAD_TOPIC, stop_requested=process.stop_requested)

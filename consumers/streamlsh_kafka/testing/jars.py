@@ -207,6 +207,14 @@ class JarBroker:
         self._process.wait()
         self._close_pipes()
 
+    def pause(self) -> None:
+        """Let the broker hang (SIGSTOP) until `resume`: it takes connections, and never answers."""
+        os.kill(self._java, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        os.kill(self._java, signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop the broker and remove its directory; may be called twice."""
         if self._process is not None:

@@ -285,8 +285,8 @@ def test_a_topic_counts_as_deleted_only_when_it_stays_missing(
         source.start({})
         # What a broker says of a topic while it starts and does not know it yet.
         missing: list[dict[str, object]] = [{"error_code": 3, "topic_id": None, "partitions": []}]
-        monkeypatch.setattr(source._admin, "describe_topics", lambda _: missing)
-        assert source.poll(0.0, 10) == ()
-        monkeypatch.setattr("streamlsh_kafka.kafka_source.MISSING_SECONDS", 0.0)
+        monkeypatch.setattr(source._topic._admin, "describe_topics", lambda _: missing)
+        assert list(source.poll(0.0, 10)) == []
+        monkeypatch.setattr("streamlsh_kafka.topic.MISSING_SECONDS", 0.0)
         with pytest.raises(TopicNotFoundError, match=topic):
             source.poll(0.0, 10)

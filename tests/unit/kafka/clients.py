@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from streamlsh_kafka import Connection, KafkaSource, kafka_source
+from streamlsh_kafka import Connection, KafkaSource, kafka_source, topic
 
 PLACE = TopicPartition("items", 0)
 
@@ -51,6 +51,6 @@ def source_on(
     admin = SimpleNamespace(describe_topics=describe, close=lambda: None)
     patch.setattr(kafka_source, "check_connection", lambda _: None)
     patch.setattr(kafka_source, "read_faster", lambda _: None)
-    patch.setattr(kafka_source, "KafkaAdminClient", lambda **_: admin)
+    patch.setattr(topic, "KafkaAdminClient", lambda **_: admin)
     patch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
     return KafkaSource(Connection("nowhere:1"), "items")

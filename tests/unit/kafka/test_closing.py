@@ -1,0 +1,189 @@
+"""What is closed while it is in use: a call that waits ends, and none of a batch is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import kafka.errors
+import numpy as np
+import pytest
+
+import streamlsh
+from streamlsh import CommitResult, Position, Upsert
+from streamlsh_kafka import (
+    BatchReport,
+    Connection,
+    GroupMirror,
+    RawRecord,
+    UpdateLogAppender,
+    UpdateLogSource,
+    consume,
+    group_mirror,
+)
+from streamlsh_kafka.errors import SourceClosedError
+from streamlsh_kafka.source import Source, never
+from streamlsh_kafka.testing.memory import MemorySource
+from tests.unit.kafka.clients import Client, source_on
+
+
+class Hanging(Client):
+    """A client whose polls hang until it is closed."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.closed = threading.Event()
+
+    def poll(self, timeout_ms: int) -> dict[Any, Any]:
+        self.entered.set()
+        assert self.closed.wait(60)
+        raise kafka.errors.IllegalStateError("KafkaConsumer is closed")
+
+    def close(self, **_: Any) -> None:
+        self.closed.set()
+
+
+class HangingSource(MemorySource):
+    """One whose records come, and then nothing any more, until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.closed = threading.Event()
+
+    def poll(self, timeout: float, max_records: int) -> Sequence[RawRecord]:
+        records = super().poll(timeout, max_records)
+        if records or not timeout:
+            return records
+        self.entered.set()
+        assert self.closed.wait(60)
+        raise SourceClosedError(stream=self.stream)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[streamlsh.Writer]:
+    streamlsh.create(tmp_path / "index", dim=4, family="hyperplane", bits=4, tables=2)
+    with streamlsh.writer(tmp_path / "index") as writer:
+        yield writer
+
+
+def closed_under(
+    call: Callable[[], object], entered: threading.Event, source: Source
+) -> Exception | None:
+    """What a call raises, if anything, once another thread has closed the source under it."""
+
+    def close() -> None:
+        if entered.wait(60):
+            source.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    try:
+        call()
+    except SourceClosedError as error:
+        return error
+    finally:
+        closing.join(60)
+    return None
+
+
+def test_a_poll_of_a_topic_that_is_closed_under_it_ends_with_a_typed_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = Hanging()
+    source = source_on(monkeypatch, client)
+    source.start({})
+    error = closed_under(lambda: source.poll(0.2, 10), client.entered, source)
+    assert error is not None
+    assert isinstance(error.__cause__, kafka.errors.IllegalStateError)
+
+
+def test_a_poll_of_an_update_log_that_is_closed_under_it_ends_with_a_typed_error(
+    tmp_path: Path,
+) -> None:
+    UpdateLogAppender(tmp_path / "log").close()
+    source = UpdateLogSource(tmp_path / "log")
+    entered = threading.Event()
+
+    def poll() -> None:
+        entered.set()
+        source.poll(60, 10)
+
+    assert closed_under(poll, entered, source) is not None
+    with pytest.raises(SourceClosedError, match="closed while it was read"):
+        source.end_offsets()
+
+
+@pytest.mark.parametrize("asked_to_stop", [True, False])
+def test_a_source_that_is_closed_under_the_loop_ends_it_with_all_that_was_committed(
+    writer: streamlsh.Writer, asked_to_stop: bool
+) -> None:
+    source = HangingSource()
+    source.add(Upsert("a", np.ones(4, np.float32)))
+    summaries = []
+
+    def run() -> None:
+        stop = source.closed.is_set if asked_to_stop else never
+        summaries.append(consume(writer, source, stop_requested=stop))
+
+    error = closed_under(run, source.entered, source)
+    if asked_to_stop:
+        assert [(summary.records, summary.commits) for summary in summaries] == [(1, 1)]
+    assert (error is None) == asked_to_stop
+    assert [position.offset for position in writer.positions.values()] == [1]
+
+
+class Group:
+    """The admin client of a mirror: answers as it is told, or not before it is closed."""
+
+    def __init__(self, refusals: int, *, hangs: bool = False) -> None:
+        self.written: list[dict[Any, Any]] = []
+        self._refusals = refusals
+        self._hangs = hangs
+        self._closed = threading.Event()
+
+    def alter_group_offsets(self, group: str, offsets: dict[Any, Any]) -> dict[Any, Any]:
+        if self._hangs:
+            assert self._closed.wait(60)
+            raise RuntimeError("closed")
+        self._refusals -= 1
+        if self._refusals >= 0:
+            raise kafka.errors.CoordinatorNotAvailableError
+        self.written.append(offsets)
+        return dict.fromkeys(offsets, kafka.errors.NoError)
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def mirror_on(patch: pytest.MonkeyPatch, group: Group) -> GroupMirror:
+    patch.setattr(group_mirror, "KafkaAdminClient", lambda **_: group)
+    mirror = GroupMirror(Connection("nowhere:1"), "group")
+    position = Position("items", 0, 7, "id")
+    mirror.committed(
+        BatchReport(1, 1, {}, CommitResult(1), [position], 0.0, 0.0, newest_timestamp=0)
+    )
+    return mirror
+
+
+def test_the_last_positions_reach_a_group_whose_coordinator_is_still_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = Group(refusals=3)
+    mirror_on(monkeypatch, group).close()
+    [[(tp, offset)]] = [written.items() for written in group.written]
+    assert (tp.topic, tp.partition, offset.offset) == ("items", 0, 7)
+
+
+def test_a_group_whose_coordinator_does_not_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(group_mirror, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(group_mirror, "CLOSE_SECONDS", 60.0)
+    mirror_on(monkeypatch, Group(0, hangs=True)).close()
+    assert "mirror_given_up" in [record.getMessage() for record in caplog.records]
