@@ -72,14 +72,18 @@ class Partition:
     Attributes:
         start: the first offset that the broker has.
         open_at: where a transaction begins that has not ended.
+        latest_start: the highest start that it ever had; a truncation lowers it again.
         longest: how long it ever was.
+        shortest: how short it was since the last process started.
     """
 
     number: int
     entries: list[Entry] = field(default_factory=list)
     start: int = 0
     open_at: int | None = None
+    latest_start: int = 0
     longest: int = 0
+    shortest: int = 0
 
     @property
     def end(self) -> int:
@@ -127,10 +131,12 @@ class Partition:
             if entry.offset < start:
                 entry.fate = Fate.EXPIRED
         self.start = max(self.start, start)
+        self.latest_start = max(self.latest_start, start)
 
     def truncate(self, end: int) -> None:
         """Lose the end, as an unclean leader election does."""
         del self.entries[end:]
+        self.shortest = min(self.shortest, end)
         self.start = min(self.start, end)
         if self.open_at is not None and self.open_at >= end:
             self.open_at = None

@@ -54,7 +54,7 @@ def has_cause(
     if isinstance(error, OffsetBelowStartError) and followed is not None:
         # A topic that is made anew between two questions is the one that was asked last.
         starts = [
-            each.partitions[error.partition].start
+            each.partitions[error.partition].latest_start
             for each in (followed, topic)
             if each is not None and error.partition < len(each.partitions)
         ]

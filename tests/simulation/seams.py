@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -82,7 +83,11 @@ def simulated() -> Iterator[Stage]:
             "streamlsh_kafka.batches.ThreadPoolExecutor",
             lambda *_, **__: SteppedExecutor(stage.process()),
         )
+        # A consumer looks for garbage while its broker is away; here it is done thousands of times,
+        # in a process that holds all of the tests.
+        gc.freeze()
         try:
             yield stage
         finally:
+            gc.unfreeze()
             logger.setLevel(level)
