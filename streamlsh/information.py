@@ -88,6 +88,7 @@ def describe(index: Index, transaction: lmdb.Transaction) -> dict[str, Any]:
                 "partition": p.partition,
                 "offset": p.offset,
                 "identity": p.identity,
+                "epoch": p.epoch,
             }
             for _, p in sorted(read_positions(transaction, environment).items())
         ],

@@ -101,12 +101,15 @@ class Position:
         partition: number of the partition.
         offset: the next offset to read.
         identity: what tells this stream from another of the same name, such as a topic's UUID.
+        epoch: of the leader under which the record before the offset was read, or a later one; with
+            it a broker can tell whether that record is still there. ``None`` if it is not known.
     """
 
     stream: str
     partition: int
     offset: int
     identity: str = ""
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +385,8 @@ def check_position(position: Position) -> None:
             )  # fmt: skip
     _check_number("partition", position.partition, 31)
     _check_number("offset", position.offset, 63)
+    if position.epoch is not None:
+        _check_number("epoch", position.epoch, 31)
 
 
 def _check_number(name: str, value: object, bits: int) -> None:

@@ -1,6 +1,6 @@
 """Makes kafka-python read faster: its own way costs more than all else that an update costs.
 
-Six pieces of one consumer's client are replaced, and only of that one. Three for speed:
+Five pieces of one consumer's client are replaced, and only of that one. Three for speed:
 
 - what turns a fetched batch into records. The client calls a dozen functions a record; here
   its fields are read in one loop, into tuples that have just the fields of `Record`.
@@ -15,11 +15,6 @@ which counts objects and not bytes: a few hundred large records are a gigabyte.
 - what waits for a fetch. The client's wait ends in an exception when the time is up, and that keeps
   the frames of all its callers, and so their records, in a cycle.
 - what takes a fetch apart. The client keeps the whole answer until it asks for the next.
-
-And one so that a truncated log is noticed:
-
-- what goes back to an offset. The client then forgets under which leader it has read what comes
-  before, and without that no broker can tell it that other records stand there by now.
 
 All that decides *which* records there are (checksums, transactions, offsets) stays the client's,
 and a batch in an older format is read by the client too. Besides `connection`, only this module
@@ -76,25 +71,31 @@ def read_faster(consumer: KafkaConsumer) -> None:
         return transport
 
     manager._build_transport = build_transport
-    keep_epochs(consumer)
 
 
-def keep_epochs(consumer: KafkaConsumer) -> None:
-    """Let a consumer remember its leader's epoch when it goes back.
+def go_to(consumer: KafkaConsumer, tp: TopicPartition, offset: int, epoch: int | None) -> None:
+    """Go to an offset, and have the broker asked whether what was read before it is still there.
 
-    A later epoch than that of the record before the offset asks the same: where the log that was
-    read up to then ends by now. Before the first offset there is nothing to ask about.
+    The client's own ``seek`` forgets under which leader that was read, and without it no broker can
+    tell that other records stand there by now.
+
+    Args:
+        consumer: it is moved.
+        tp: an assigned partition.
+        offset: the next to read.
+        epoch: of the leader under which the record before it was read. A later one asks the same:
+            where the log that was read up to then ends by now.
     """
-    subscription, go = consumer._subscription, consumer.seek
+    consumer.seek(tp, offset)
+    if epoch is not None and offset > 0:
+        consumer._subscription.seek(tp, OffsetAndMetadata(offset, "", epoch))
 
-    def seek(tp: TopicPartition, offset: int) -> None:
-        state = subscription.assignment.get(tp)
-        before = None if state is None else state.position
-        go(tp, offset)
-        if before is not None and before.leader_epoch >= 0 and 0 < offset <= before.offset:
-            subscription.seek(tp, OffsetAndMetadata(offset, "", before.leader_epoch))
 
-    consumer.seek = seek
+def epoch_of(consumer: KafkaConsumer, tp: TopicPartition) -> int | None:
+    """The epoch of the leader under which a partition was read up to where the consumer stands."""
+    state = consumer._subscription.assignment.get(tp)
+    epoch = -1 if state is None or state.position is None else state.position.leader_epoch
+    return None if epoch < 0 else int(epoch)
 
 
 class PatientLoop:

@@ -22,7 +22,7 @@ from streamlsh_kafka.errors import (
     SourceError,
     TopicRecreatedError,
 )
-from streamlsh_kafka.fetching import read_faster
+from streamlsh_kafka.fetching import epoch_of, go_to, read_faster
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Record
 from streamlsh_kafka.stalls import StallWatch
@@ -95,6 +95,7 @@ class KafkaSource:
         self._connection = connection
         self._topic = Topic(connection, topic)
         self._positions: dict[int, int] = {}
+        self._epochs: dict[int, int | None] = {}
         # Fetched already, a list a partition; and how far that goes beyond the positions.
         self._waiting: deque[list[Record]] = deque()
         self._fetched: dict[int, int] = {}
@@ -143,6 +144,7 @@ class KafkaSource:
             if offset < starts[tp]:
                 offset = self._below_start(tp.partition, offset, starts[tp])
             self._positions[tp.partition] = offset
+            self._epochs[tp.partition] = None if at is None else at.epoch
         self._seek()
         # The topic is there, and the client has had no time yet to bring anything.
         self._topic.seen()
@@ -172,7 +174,7 @@ class KafkaSource:
     def positions(self) -> Sequence[Position]:
         """The next offset of every partition, past markers and compacted records."""
         return [
-            Position(self.stream, partition, offset, self.identity)
+            Position(self.stream, partition, offset, self.identity, self._epochs.get(partition))
             for partition, offset in self._positions.items()
         ]
 
@@ -224,9 +226,11 @@ class KafkaSource:
         try:
             self._waiting.extend(self._wait(timeout))
             for partition in self._positions:
-                reached = self._consumer.position(TopicPartition(self.stream, partition))
+                tp = TopicPartition(self.stream, partition)
+                reached = self._consumer.position(tp)
                 if reached is not None:
                     self._fetched[partition] = reached
+                    self._epochs[partition] = epoch_of(self._consumer, tp)
         except (kafka.errors.OffsetOutOfRangeError, kafka.errors.LogTruncationError) as error:
             self._go_back(error)
         # Fetches go by name, so another topic of that name may have answered. What cannot be
@@ -279,7 +283,8 @@ class KafkaSource:
         self._waiting.clear()
         self._fetched.clear()
         for partition, offset in self._positions.items():
-            self._consumer.seek(TopicPartition(self.stream, partition), offset)
+            tp = TopicPartition(self.stream, partition)
+            go_to(self._consumer, tp, offset, self._epochs.get(partition))
 
     def _confirm(self) -> bool:
         """Notice a topic that was replaced, and partitions that were added.

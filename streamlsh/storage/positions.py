@@ -34,8 +34,8 @@ def read_positions(
 def _unpack(key: bytes, value: bytes) -> Position:
     try:
         stream, partition = parse_position_key(key)
-        offset, identity = msgpack.unpackb(unseal(key, value))
-        position = Position(stream, partition, offset, identity)
+        offset, identity, *epoch = msgpack.unpackb(unseal(key, value))
+        position = Position(stream, partition, offset, identity, *epoch)
         check_position(position)
     # PositionError is a ValueError.
     except (ValueError, TypeError, OverflowError, struct.error) as error:
@@ -53,7 +53,8 @@ def write_positions(
     """Store positions over those of the same stream and partition."""
     for position in positions:
         key = position_key(position.stream, position.partition)
-        record = msgpack.packb([position.offset, position.identity])
+        epoch = [] if position.epoch is None else [position.epoch]
+        record = msgpack.packb([position.offset, position.identity, *epoch])
         transaction.put(key, seal(key, record), db=environment.database("positions"))
 
 

@@ -19,7 +19,7 @@ meta         ``calibration``                 sealed msgpack of the ``Calibration
 meta         ``held out``                    array (n, dim): rows of the sample that the family
                                              was not trained on, to calibrate with
 family       array name                      dtype, shape and bytes of one frozen array
-positions    u32 partition, stream (UTF-8)   sealed msgpack [offset, identity]
+positions    u32 partition, stream (UTF-8)   sealed msgpack [offset, identity, epoch?]
 changes      write u64                       sealed: blocks and pages of ``live`` that a
                                              transaction wrote
 items        id (UTF-8)                      sealed: slot u32, version i64; deleted: also commit

@@ -143,9 +143,13 @@ def cut_the_log(broker: JarBroker, topic: str, records: int) -> None:
 def test_a_topic_that_lost_its_end_stops_the_consumer_with_the_choices(
     own_broker: JarBroker, tmp_path: Path
 ) -> None:
-    """One consumer runs meanwhile, one starts later, one sleeps until others fill the gap."""
+    """One consumer runs meanwhile, one starts later, one sleeps until others fill the gap.
+
+    And one starts only then: nothing but the leader's epoch tells that it would go on in the middle
+    of what is new.
+    """
     connection = Connection(own_broker.bootstrap_servers)
-    names = ["running", "restarted", "refilled"]
+    names = ["running", "restarted", "refilled", "late"]
     with closing(KafkaAdminClient(bootstrap_servers=own_broker.bootstrap_servers)) as admin:
         admin.create_topics([NewTopic(topic, 1, 1) for topic in names])
         admin.wait_for_topics(names)
@@ -160,17 +164,18 @@ def test_a_topic_that_lost_its_end_stops_the_consumer_with_the_choices(
         }
         for topic in names:
             wait_until(lambda topic=topic: ids(indexes[topic]) == ["a", "b", "c"])  # type: ignore[misc]
-        assert consumers["restarted"].terminate() == 0
+        for topic in ("restarted", "late"):
+            assert consumers[topic].terminate() == 0
         consumers["refilled"].pause()
         own_broker.kill()
         for topic in names:
             cut_the_log(own_broker, topic, 2)
         own_broker.start()
-        send(connection, "refilled", *items("v", "w", "x", "y", "z"))
+        for topic in ("refilled", "late"):
+            send(connection, topic, *items("v", "w", "x", "y", "z"))
         consumers["refilled"].resume()
-        consumers["restarted"] = stack.enter_context(
-            started(own_broker, "restarted", indexes["restarted"])
-        )
+        for topic in ("restarted", "late"):
+            consumers[topic] = stack.enter_context(started(own_broker, topic, indexes[topic]))
         for topic in names:
             line = last_line(consumers[topic])
             for part in (f"{topic}[0] ends at offset 1", "read up to 3", "Build a new index"):

@@ -158,18 +158,19 @@ def test_a_vector_that_comes_back_within_a_batch_writes_no_row(
     assert held(reader, "a") == (0, None)
 
 
+@pytest.mark.parametrize("epoch", [None, 0, 2**31 - 1])
 def test_an_empty_commit_changes_nothing_and_a_moved_position_is_a_commit(
-    writer: streamlsh.Writer, reader: streamlsh.Reader
+    writer: streamlsh.Writer, reader: streamlsh.Reader, epoch: int | None
 ) -> None:
     commit(writer, Upsert("a", ONE))
     assert writer.commit() == CommitResult(1)
-    move = streamlsh.Position("topic", 3, 17, "uuid")
+    move = streamlsh.Position("topic", 3, 17, "uuid", epoch)
     assert writer.commit([move]) == CommitResult(2)
     assert writer.commit([move]) == CommitResult(2)
     assert reader.commit == 2
     assert dict(reader.positions) == {("topic", 3): move} == dict(writer.positions)
     assert reader.info()["positions"] == [
-        {"stream": "topic", "partition": 3, "offset": 17, "identity": "uuid"}
+        {"stream": "topic", "partition": 3, "offset": 17, "identity": "uuid", "epoch": epoch}
     ]
 
 

@@ -15,7 +15,6 @@ from kafka.consumer.subscription_state import SubscriptionState
 from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
-from kafka.structs import OffsetAndMetadata
 
 from streamlsh_kafka import fetching
 
@@ -162,22 +161,20 @@ def test_a_header_whose_name_is_no_text_does_not_stop_the_topic() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "asks"),
-    [(1, True), (5, True), (9, True), (0, False), (10, False)],
+    ("offset", "epoch", "asks"), [(1, 3, True), (9, 3, True), (0, 3, False), (9, None, False)]
 )
-def test_a_client_that_goes_back_still_asks_a_new_leader_where_the_log_diverges(
-    offset: int, asks: bool
+def test_a_client_that_goes_to_an_offset_asks_a_new_leader_where_the_log_diverges(
+    offset: int, epoch: int | None, asks: bool
 ) -> None:
-    """Not if nothing comes before, nor of what it has not read."""
+    """Not if nothing comes before, nor if it is not known under which leader that was read."""
     state = SubscriptionState("none")
-    state.assign_from_user([TP])
     client: Any = SimpleNamespace(_subscription=state, _iterator=None)
     client.seek = lambda tp, offset: KafkaConsumer.seek(client, tp, offset)
-    fetching.keep_epochs(client)
-    client.seek(TP, 4)
-    assert state.position(TP).leader_epoch == -1, "nothing was read yet"
-    state.seek(TP, OffsetAndMetadata(9, "", 3))
-    client.seek(TP, offset)
+    assert fetching.epoch_of(client, TP) is None, "it is not assigned"
+    state.assign_from_user([TP])
+    assert fetching.epoch_of(client, TP) is None, "it has no position"
+    fetching.go_to(client, TP, offset, epoch)
     assert state.position(TP).offset == offset
+    assert fetching.epoch_of(client, TP) == (3 if asks else None)
     assert not state.maybe_validate_position_for_current_leader(TP, 3)
     assert state.maybe_validate_position_for_current_leader(TP, 4) == asks

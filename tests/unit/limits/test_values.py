@@ -229,6 +229,9 @@ POSITIONS: list[tuple[Any, str, str]] = [
     (Position("t", 0, -1), "2^63", "-1"),
     (Position("t", 0, 2**63), "2^63", str(2**63)),
     (Position("t", 0, 0.5), "2^63", "0.5"),  # type: ignore[arg-type]
+    (Position("t", 0, 0, "", -1), "2^31", "-1"),
+    (Position("t", 0, 0, "", 2**31), "2^31", str(2**31)),
+    (Position("t", 0, 0, "", True), "2^31", "True"),
 ]
 
 
