@@ -44,7 +44,7 @@ STEPS = (
          "-p", "no:cacheprovider", *NO_TIMEOUT,
          "tests/faults"),
     ),
-    Step("simulation", ("-m", "tests.simulation", "--runs", "10000")),
+    Step("simulation", ("-m", "tests.simulation", "--runs", "20000")),
 )  # fmt: skip
 
 
