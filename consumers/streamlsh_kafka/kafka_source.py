@@ -146,8 +146,6 @@ class KafkaSource:
             self._positions[tp.partition] = offset
             self._epochs[tp.partition] = None if at is None else at.epoch
         self._seek()
-        # The topic is there, and the client has had no time yet to bring anything.
-        self._topic.seen()
         self._stall_watch.forget()
 
     @_until_closed

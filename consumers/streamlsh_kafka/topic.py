@@ -53,11 +53,7 @@ class Topic:
         except BaseException:
             self.close()
             raise
-        self.seen()
-
-    def seen(self) -> None:
-        """Note that the topic is there by now, or may be."""
-        self._seen = time.monotonic()
+        self._missing_since: float | None = None
 
     def confirm(self) -> bool:
         """Ask whether the topic is still the same, and for its partitions.
@@ -75,14 +71,17 @@ class Topic:
             # Brokers restart. The client reconnects by itself, and nothing is lost by waiting.
             event(_log, logging.WARNING, "broker_unreachable", error=str(error))
             drop_refused()
-            self.seen()
+            self._missing_since = None
             return False
         except TopicNotFoundError as error:
-            if time.monotonic() - self._seen >= MISSING_SECONDS:
+            now = time.monotonic()
+            # From when it was missed first: nobody may have asked for long before.
+            self._missing_since = now if self._missing_since is None else self._missing_since
+            if now - self._missing_since >= MISSING_SECONDS:
                 raise
             event(_log, logging.WARNING, "topic_missing", error=str(error))
             return False
-        self.seen()
+        self._missing_since = None
         if identity != self.identity:
             raise TopicRecreatedError(stream=self.name, expected=self.identity, received=identity)
         self.partitions = partitions
