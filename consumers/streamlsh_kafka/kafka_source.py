@@ -146,6 +146,7 @@ class KafkaSource:
             self._positions[tp.partition] = offset
             self._epochs[tp.partition] = None if at is None else at.epoch
         self._seek()
+        self._validate()
         self._stall_watch.forget()
 
     @_until_closed
@@ -225,7 +226,7 @@ class KafkaSource:
             self._waiting.extend(self._wait(timeout))
             for partition in self._positions:
                 tp = TopicPartition(self.stream, partition)
-                reached = self._consumer.position(tp)
+                reached = self._consumer.position(tp, timeout_ms=0)
                 if reached is not None:
                     self._fetched[partition] = reached
                     self._epochs[partition] = epoch_of(self._consumer, tp)
@@ -309,6 +310,20 @@ class KafkaSource:
 
     def _places(self) -> list[TopicPartition]:
         return [TopicPartition(self.stream, number) for number in self._topic.partitions]
+
+    def _validate(self) -> None:
+        """See that what was read before the positions is still there, if leaders have changed.
+
+        Raises:
+            OffsetBeyondEndError: it is not.
+        """
+        try:
+            # What the client learns from one question it says at the next.
+            for _ in range(2):
+                for tp in self._places():
+                    self._consumer.position(tp, timeout_ms=ASK_MS)
+        except kafka.errors.LogTruncationError as error:
+            self._go_back(error)
 
     def _ask_offsets(self, tps: list[TopicPartition]) -> tuple[dict[Any, int], dict[Any, int]]:
         try:

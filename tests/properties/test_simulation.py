@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from streamlsh import CommitResult, Delete, Position, Upsert, Upserts
 from streamlsh.preparing import PreparedUpdates
 from streamlsh_kafka import KafkaDeadLetters, KafkaSource
 from streamlsh_kafka.dead_letters import DeadLetter
+from streamlsh_kafka.stalls import StallWatch
 from tests.simulation.__main__ import main
 from tests.simulation.faults import KINDS, SEAMS, schedule
 from tests.simulation.running import Tally, play_all, play_part, shorten
@@ -123,6 +124,30 @@ class Broken:
         patch.setattr(KafkaSource, "_below_start", one_further)
 
     @staticmethod
+    def leaders_not_stored(patch: pytest.MonkeyPatch) -> None:
+        positions = KafkaSource.positions
+
+        def without(self: KafkaSource) -> list[Position]:
+            return [replace(position, epoch=None) for position in positions(self)]
+
+        patch.setattr(KafkaSource, "positions", without)
+
+    @staticmethod
+    def busy_partitions_vouch_for_silent_ones(patch: pytest.MonkeyPatch) -> None:
+        look = StallWatch.look
+        before: dict[int, int] = {}
+
+        def look_at_all(
+            self: StallWatch, at: Mapping[int, int], ends: Mapping[int, int]
+        ) -> dict[int, int]:
+            silent = look(self, at, ends)
+            moved = any(before.get(partition, 0) != offset for partition, offset in at.items())
+            before.update(at)
+            return {} if moved or len(silent) < len(at) else silent
+
+        patch.setattr(StallWatch, "look", look_at_all)
+
+    @staticmethod
     def a_stale_epoch_accepted(patch: pytest.MonkeyPatch) -> None:
         patch.setattr("streamlsh.commit._check_fence", lambda *_: None)
 
@@ -134,6 +159,8 @@ class Broken:
         (Broken.a_dead_letter_dropped, {"poison passed"}),
         (Broken.versions_ignored, {"content"}),
         (Broken.a_record_skipped_at_a_gap, {"skipped", "wrong OffsetBeyondEndError"}),
+        (Broken.leaders_not_stored, {"other records"}),
+        (Broken.busy_partitions_vouch_for_silent_ones, {"no end"}),
         (Broken.a_stale_epoch_accepted, {"zombie"}),
     ],
 )

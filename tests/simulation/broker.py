@@ -38,6 +38,7 @@ class Entry:
         served: how often a reader got it.
         letters: dead letters about it that have landed, acknowledged or not.
         acknowledged: how many of them were acknowledged.
+        epoch: of the leader that appended it.
     """
 
     partition: int
@@ -53,6 +54,7 @@ class Entry:
     served: int = 0
     letters: int = 0
     acknowledged: int = 0
+    epoch: int = 0
 
     def __str__(self) -> str:
         if self.fate is Fate.MARKER:
@@ -72,6 +74,9 @@ class Partition:
     Attributes:
         start: the first offset that the broker has.
         open_at: where a transaction begins that has not ended.
+        epoch: of its leader.
+        was_cut: whether records were ever lost at its end.
+        read: by offset, what stood before it when a reader got there.
         latest_start: the highest start that it ever had; a truncation lowers it again.
         longest: how long it ever was.
         shortest: how short it was since the last process started.
@@ -81,6 +86,9 @@ class Partition:
     entries: list[Entry] = field(default_factory=list)
     start: int = 0
     open_at: int | None = None
+    epoch: int = 0
+    was_cut: bool = False
+    read: dict[int, Entry] = field(default_factory=dict)
     latest_start: int = 0
     longest: int = 0
     shortest: int = 0
@@ -95,6 +103,7 @@ class Partition:
         return self.end if self.open_at is None else self.open_at
 
     def append(self, entry: Entry) -> None:
+        entry.epoch = self.epoch
         self.entries.append(entry)
         self.longest = max(self.longest, self.end)
 
@@ -135,11 +144,27 @@ class Partition:
 
     def truncate(self, end: int) -> None:
         """Lose the end, as an unclean leader election does."""
+        self.epoch += 1
+        self.was_cut = self.was_cut or end < self.end
         del self.entries[end:]
         self.shortest = min(self.shortest, end)
         self.start = min(self.start, end)
         if self.open_at is not None and self.open_at >= end:
             self.open_at = None
+
+    def end_of(self, epoch: int) -> int:
+        """Where the log ends that was written up to a leader's epoch."""
+        later = (entry.offset for entry in self.entries if entry.epoch > epoch)
+        return max(next(later, self.end), self.start)
+
+    def begin(self, offset: int) -> None:
+        """A reader goes to an offset; where the log begins there is nothing before it."""
+        if offset <= self.start:
+            self.read.pop(offset, None)
+
+    def reached(self, at: int, after: int) -> None:
+        """A reader has passed these offsets."""
+        self.read |= {entry.offset + 1: entry for entry in self.entries[at:after]}
 
     def end_transaction(self, now: float, *, abort: bool) -> None:
         """Commit or abort the open transaction."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import kafka.errors
 from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from streamlsh_kafka.source import RawRecord
 from tests.simulation.broker import (
@@ -136,6 +137,7 @@ class Consumer(Closable):
         self._most = settings["max_poll_records"]
         self._generation = process.broker.generation
         self._positions: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
         self._assigned: list[int] = []
 
     def assign(self, partitions: list[TopicPartition]) -> None:
@@ -145,10 +147,27 @@ class Consumer(Closable):
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Go to an offset; what was fetched already is forgotten."""
         self._positions[tp.partition] = offset
+        self._epochs.pop(tp.partition, None)
         self._process.sought(tp.partition, offset)
 
-    def position(self, tp: TopicPartition) -> int | None:
-        """The next offset to fetch."""
+    def go_to(self, tp: TopicPartition, offset: int, epoch: int | None) -> None:
+        """`fetching.go_to`."""
+        self.seek(tp, offset)
+        topic = self._process.broker.topic
+        if topic is not None and tp.partition < len(topic.partitions):
+            topic.partitions[tp.partition].begin(offset)
+        if epoch is not None and offset > 0:
+            self._epochs[tp.partition] = epoch
+
+    def epoch_of(self, tp: TopicPartition) -> int | None:
+        """`fetching.epoch_of`."""
+        return self._epochs.get(tp.partition)
+
+    def position(self, tp: TopicPartition, timeout_ms: int) -> int | None:
+        """The next offset to fetch; the broker confirms it, given time."""
+        broker = self._process.broker
+        if timeout_ms and not broker.away and broker.topic is not None:
+            self._validate(broker.topic, tp.partition)
         return self._positions.get(tp.partition)
 
     def beginning_offsets(
@@ -197,6 +216,7 @@ class Consumer(Closable):
     def _fetch(self, topic: Topic, number: int) -> list[RawRecord]:
         if number >= len(topic.partitions):
             return []
+        self._validate(topic, number)
         partition, at = topic.partitions[number], self._positions[number]
         if not partition.start <= at <= partition.end:
             raise kafka.errors.OffsetOutOfRangeError({TopicPartition(TOPIC, number): at})
@@ -210,12 +230,30 @@ class Consumer(Closable):
         else:
             last = there[-1].offset + 1 if there else at
             after = max(last, partition.stable) if random.random() < 0.7 else last
+        before = partition.read.get(at)
+        if count and before is not None and partition.entries[at - 1] is not before:
+            raise BrokenPromiseError(
+                "other records", f"read on at {number}:{at}, where {before} has been lost"
+            )
         self._positions[number] = max(at, after)
+        if after > at:
+            self._epochs[number] = partition.entries[after - 1].epoch
+        partition.reached(at, after)
         self._process.fetched(number, there[:count], self._positions[number])
         return [
             RawRecord(TOPIC, number, e.offset, e.timestamp, e.key, e.value, e.headers)
             for e in there[:count]
         ]
+
+    def _validate(self, topic: Topic, number: int) -> None:
+        """See that the log has not been cut below the position."""
+        epoch, at = self._epochs.get(number), self._positions.get(number)
+        if epoch is None or at is None or number >= len(topic.partitions):
+            return
+        end = topic.partitions[number].end_of(epoch)
+        if end < at:
+            there = OffsetAndMetadata(end, "", epoch)
+            raise kafka.errors.LogTruncationError({TopicPartition(TOPIC, number): there})
 
     def _ask(
         self, partitions: list[TopicPartition], what: Callable[[Partition], int]

@@ -22,19 +22,19 @@ def produce(world: World, random: Random, count: int) -> None:
 def _may_grow(world: World, partition: Partition) -> bool:
     """Whether records may come without hiding a loss that nobody could see any more.
 
-    Two losses show only in that the log ends below a reader's position: a truncation, and a
-    topic made anew. It does not grow past that before it has been seen, because streamlsh does
-    not promise to notice then.
+    Two losses show only in that the log ends below a reader's position: a topic made anew, and a
+    truncation below where a reader has begun, of which no leader's epoch tells. It does not grow
+    past that before it has been seen, because streamlsh does not promise to notice then.
     """
     topic, process = world.broker.topic, world.process
     assert topic is not None
     if process is not None and process.identity not in (None, topic.identity):
         return process.must_know(topic.identity)
     stored = world.ledger.model.positions.get((TOPIC, partition.number))
-    ahead = process.reached(partition.number) if process is not None else 0
+    ahead = [process.reached(partition.number)] if process is not None else []
     if stored is not None and stored.identity == topic.identity:
-        ahead = max(ahead, stored.offset)
-    return ahead <= partition.end
+        ahead.append(stored.offset)
+    return all(offset <= partition.end or offset in partition.read for offset in ahead)
 
 
 def _transact(world: World, random: Random) -> None:
@@ -100,6 +100,8 @@ def _leave(world: World, _random: Random) -> None:
 
 def _come_back(world: World, _random: Random) -> None:
     world.broker.away = False
+    for partition in world.broker.partitions():
+        partition.epoch += 1
 
 
 def _refuse_letters(world: World, random: Random) -> None:

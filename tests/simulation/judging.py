@@ -66,8 +66,7 @@ def has_cause(
         partition = followed.partitions[error.partition]
         # A topic that is made anew between two questions looks like one cut short.
         anew = topic is not followed and process.described == followed.identity
-        shorter = partition.end < partition.longest
-        return (shorter or anew) and error.stored > error.limit
+        return (partition.was_cut or anew) and error.stored > error.limit
     return False
 
 
@@ -75,7 +74,7 @@ def _is_first_poison(error: PoisonRecordError, world: World, process: SimulatedP
     """Whether there is (or was, before a truncation) such a record, and it is not passed."""
     partition = world.broker.topics[str(process.identity)].partitions[error.partition]
     there = partition.entries[error.offset : error.offset + 1]
-    lost = not there and partition.end < partition.longest
+    lost = not there and partition.was_cut
     right = bool(there) and there[0].reason == error.reason
     stored = world.ledger.model.positions.get((TOPIC, error.partition))
     behind = stored is None or stored.offset <= error.offset

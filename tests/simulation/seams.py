@@ -77,9 +77,8 @@ def simulated() -> Iterator[Stage]:
         patch.setattr(f"{topic}.KafkaAdminClient", lambda **_: Admin(stage.process()))
         patch.setattr(f"{source}.KafkaConsumer", lambda **s: Consumer(stage.process(), s))
         patch.setattr(f"{source}.read_faster", lambda _: None)
-        # Logs have no epochs here; what those are for, `tests/faults/test_lost_topic.py` has.
-        patch.setattr(f"{source}.go_to", lambda client, tp, offset, _: client.seek(tp, offset))
-        patch.setattr(f"{source}.epoch_of", lambda *_: None)
+        patch.setattr(f"{source}.go_to", Consumer.go_to)
+        patch.setattr(f"{source}.epoch_of", Consumer.epoch_of)
         patch.setattr(f"{letters}.topic_exists", check)
         patch.setattr(f"{letters}.KafkaProducer", lambda **s: Producer(stage.process(), s))
         patch.setattr(

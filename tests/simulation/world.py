@@ -233,6 +233,7 @@ class World:
         self.ledger.model = Model()
         self.ledger.named = None
         for partition in self.broker.partitions():
+            partition.read = {}
             for entry in partition.entries:
                 entry.served = entry.letters = entry.acknowledged = 0
 

@@ -27,7 +27,7 @@ class Client:
 
     def seek(self, tp: TopicPartition, offset: int) -> None: ...
 
-    def position(self, tp: TopicPartition) -> int:
+    def position(self, tp: TopicPartition, timeout_ms: int) -> int:
         return 0
 
     def beginning_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:

@@ -27,7 +27,7 @@ class Refused(Client):
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.at = offset
 
-    def position(self, tp: TopicPartition) -> int:
+    def position(self, tp: TopicPartition, timeout_ms: int) -> int:
         return self.at
 
     def beginning_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:

@@ -90,7 +90,7 @@ class Deaf(Client):
 
     def assign(self, partitions: list[TopicPartition]) -> None: ...
 
-    def position(self, tp: TopicPartition) -> int:
+    def position(self, tp: TopicPartition, timeout_ms: int) -> int:
         return self.at[tp.partition]
 
     def beginning_offsets(self, tps: Any, timeout_ms: int) -> dict[TopicPartition, int]:
