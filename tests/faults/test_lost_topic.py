@@ -199,9 +199,9 @@ def meet_a_cut_log(broker: JarBroker, topic: str) -> tuple[int, int]:
             broker.kill()
             return records
 
-        source._wait = take_and_die  # type: ignore[method-assign]
-        assert list(source.poll(5, 10)) == []
-        source._wait = take  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(source, "_wait", take_and_die)
+            assert list(source.poll(5, 10)) == []
         assert source.positions()[0].offset == 2
         cut_the_log(broker, topic, 2)
         broker.start()

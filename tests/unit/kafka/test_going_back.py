@@ -92,6 +92,28 @@ def test_what_the_index_needs_and_the_topic_has_lost_is_an_error(
     assert caught.type is error
 
 
+class Filled(Client):
+    """A client whose topic is as long as what was read, but another leader wrote its end."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def position(self, tp: TopicPartition, timeout_ms: int) -> int:
+        if self._asked:
+            raise diverged(4)
+        self._asked = timeout_ms > 0
+        return 9
+
+
+def test_a_start_notices_that_the_end_was_written_anew_though_there_is_nothing_to_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = source_on(monkeypatch, Filled())
+    with pytest.raises(OffsetBeyondEndError) as caught:
+        source.start({("items", 0): Position("items", 0, 9, "id", 3)})
+    assert (caught.value.stored, caught.value.limit) == (9, 4)
+
+
 def test_a_position_that_is_refused_twice_though_it_fits_is_an_error(source_of: Any) -> None:
     source = source_of([out_of_range(5), out_of_range(5)], 0, 7)
     assert list(source.poll(0.1, 10)) == []
