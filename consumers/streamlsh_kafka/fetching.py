@@ -1,6 +1,6 @@
 """Makes kafka-python read faster: its own way costs more than all else that an update costs.
 
-Five pieces of one consumer's client are replaced, and only of that one. Three for speed:
+Six pieces of one consumer's client are replaced, and only of that one. Three for speed:
 
 - what turns a fetched batch into records. The client calls a dozen functions a record; here
   its fields are read in one loop, into tuples that have just the fields of `Record`.
@@ -15,6 +15,11 @@ which counts objects and not bytes: a few hundred large records are a gigabyte.
 - what waits for a fetch. The client's wait ends in an exception when the time is up, and that keeps
   the frames of all its callers, and so their records, in a cycle.
 - what takes a fetch apart. The client keeps the whole answer until it asks for the next.
+
+And one so that a truncated log is noticed:
+
+- what an empty answer leaves behind, as every session's first one for a partition without news is.
+  The client then forgets the epoch of the leader under which it has read what comes before.
 
 All that decides *which* records there are (checksums, transactions, offsets) stays the client's,
 and a batch in an older format is read by the client too. Besides `connection`, only this module
@@ -49,6 +54,9 @@ def read_faster(consumer: KafkaConsumer) -> None:
     append = fetcher._append
 
     def append_within_bounds(drained: Any, part: Any, room: int, update: bool) -> int:
+        if part is not None and part.leader_epoch < 0:
+            epoch = epoch_of(consumer, part.topic_partition)
+            part.leader_epoch = -1 if epoch is None else epoch
         taken: int = append(drained, part, room, update)
         # A poll ends when the room for records is used up.
         return room if part is not None and part.full else taken
@@ -96,6 +104,21 @@ def epoch_of(consumer: KafkaConsumer, tp: TopicPartition) -> int | None:
     state = consumer._subscription.assignment.get(tp)
     epoch = -1 if state is None or state.position is None else state.position.leader_epoch
     return None if epoch < 0 else int(epoch)
+
+
+def ask_where_logs_diverge(consumer: KafkaConsumer, timeout_ms: int) -> None:
+    """Have the brokers asked now what `go_to` leaves for the next poll.
+
+    Raises:
+        LogTruncationError: other records stand where some were read.
+        KafkaTimeoutError: there was no answer.
+    """
+    places = consumer.assignment()
+    if places:
+        for _ in ("ask", "raise what was answered"):
+            consumer.position(next(iter(places)), timeout_ms=timeout_ms)
+    if any(consumer._subscription.is_offset_validation_needed(tp) for tp in places):
+        raise KafkaTimeoutError("it was not told where its log diverges from what was read")
 
 
 class PatientLoop:

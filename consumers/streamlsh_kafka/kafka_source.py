@@ -22,7 +22,7 @@ from streamlsh_kafka.errors import (
     SourceError,
     TopicRecreatedError,
 )
-from streamlsh_kafka.fetching import epoch_of, go_to, read_faster
+from streamlsh_kafka.fetching import ask_where_logs_diverge, epoch_of, go_to, read_faster
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Record
 from streamlsh_kafka.stalls import StallWatch
@@ -146,7 +146,13 @@ class KafkaSource:
             self._positions[tp.partition] = offset
             self._epochs[tp.partition] = None if at is None else at.epoch
         self._seek()
-        self._validate()
+        # Now, not with the first poll: there may be none, or one from the beginning (`replaying`).
+        try:
+            ask_where_logs_diverge(self._consumer, ASK_MS)
+        except kafka.errors.LogTruncationError as error:
+            self._go_back(error)
+        except kafka.errors.KafkaError as error:
+            raise lost(self._connection, error) from error
         self._stall_watch.forget()
 
     @_until_closed
@@ -310,20 +316,6 @@ class KafkaSource:
 
     def _places(self) -> list[TopicPartition]:
         return [TopicPartition(self.stream, number) for number in self._topic.partitions]
-
-    def _validate(self) -> None:
-        """See that what was read before the positions is still there, if leaders have changed.
-
-        Raises:
-            OffsetBeyondEndError: it is not.
-        """
-        try:
-            # What the client learns from one question it says at the next.
-            for _ in range(2):
-                for tp in self._places():
-                    self._consumer.position(tp, timeout_ms=ASK_MS)
-        except kafka.errors.LogTruncationError as error:
-            self._go_back(error)
 
     def _ask_offsets(self, tps: list[TopicPartition]) -> tuple[dict[Any, int], dict[Any, int]]:
         try:

@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
 
 import streamlsh
-from streamlsh_kafka import Connection, KafkaSource
+from streamlsh_kafka import Connection, KafkaSource, consume
 from streamlsh_kafka.connection import quiet_client
 from streamlsh_kafka.errors import OffsetBeyondEndError
 from streamlsh_kafka.testing import Broker, ConsumerProcess, JarBroker
@@ -181,6 +181,65 @@ def test_a_topic_that_lost_its_end_stops_the_consumer_with_the_choices(
             for part in (f"{topic}[0] ends at offset 1", "read up to 3", "Build a new index"):
                 assert part in line
             assert (ids(indexes[topic]), offset(indexes[topic])) == (["a", "b", "c"], 3)
+
+
+def follow(
+    connection: Connection, topic: str, index: Path, *, after: float = 0.0
+) -> list[streamlsh.Position]:
+    """What is stored once a topic was followed for a second, ``after`` seconds from now."""
+    deadline = time.monotonic() + 1.0
+    with (
+        streamlsh.writer(index) as writer,
+        closing(KafkaSource(connection, topic)) as source,
+    ):
+        consume(
+            writer, source, stop_requested=lambda: time.monotonic() > deadline,
+            clock=lambda: time.time() + after,
+        )  # fmt: skip
+        return list(writer.positions.values())
+
+
+@pytest.mark.slow
+def test_a_refilled_topic_is_noticed_after_a_run_without_news_and_before_a_replay(
+    own_broker: JarBroker, tmp_path: Path
+) -> None:
+    """An answer without records tells no epoch, and a replay begins where nothing is missing."""
+    connection = Connection(own_broker.bootstrap_servers)
+    retention = {"cleanup.policy": "compact", "delete.retention.ms": "100000"}
+    names = ["idle", "replayed"]
+    with closing(KafkaAdminClient(bootstrap_servers=own_broker.bootstrap_servers)) as admin:
+        admin.create_topics([
+            NewTopic("idle", 1, 1), NewTopic("replayed", 1, 1, topic_configs=retention)
+        ])  # fmt: skip
+        admin.wait_for_topics(names)
+    indexes = {topic: new_index(tmp_path / topic) for topic in names}
+    for topic in names:
+        for name in ("a", "b", "c"):
+            send(connection, topic, *items(name))
+        wait_until(lambda topic=topic: follow(connection, topic, indexes[topic])[0].offset == 3)  # type: ignore[misc]
+    before = follow(connection, "idle", indexes["idle"])
+    assert follow(connection, "idle", indexes["idle"]) == before
+    assert before[0].epoch is not None
+    with closing(KafkaSource(connection, "idle")) as running:
+        running.start({(before[0].stream, 0): before[0]})
+        assert list(running.poll(1.0, 10)) == []
+        own_broker.kill()
+        for topic in names:
+            cut_the_log(own_broker, topic, 2)
+        own_broker.start()
+        for topic in names:
+            send(connection, topic, *items("v", "w", "x", "y", "z"))
+
+        def poll_for_a_while() -> None:
+            for _ in range(20):
+                assert list(running.poll(0.5, 10)) == [], "from the middle of what is new"
+
+        with pytest.raises(OffsetBeyondEndError, match="ends at offset 1, the index has read up"):
+            poll_for_a_while()
+    for topic, after in (("idle", 0.0), ("replayed", 90.0)):
+        with pytest.raises(OffsetBeyondEndError, match="ends at offset 1, the index has read up"):
+            follow(connection, topic, indexes[topic], after=after)
+        assert (ids(indexes[topic]), offset(indexes[topic])) == (["a", "b", "c"], 3)
 
 
 def meet_a_cut_log(broker: JarBroker, topic: str) -> tuple[int, int]:

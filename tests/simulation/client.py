@@ -164,11 +164,19 @@ class Consumer(Closable):
         return self._epochs.get(tp.partition)
 
     def position(self, tp: TopicPartition, timeout_ms: int) -> int | None:
-        """The next offset to fetch; the broker confirms it, given time."""
-        broker = self._process.broker
-        if timeout_ms and not broker.away and broker.topic is not None:
-            self._validate(broker.topic, tp.partition)
+        """The next offset to fetch."""
         return self._positions.get(tp.partition)
+
+    def ask_where_logs_diverge(self, timeout_ms: int) -> None:
+        """`fetching.ask_where_logs_diverge`."""
+        self._step("offsets")
+        broker = self._process.broker
+        if broker.away or broker.topic is None:
+            self._process.unanswered()
+            self._process.clock.advance(ASK_SECONDS)
+            raise kafka.errors.KafkaTimeoutError("nobody answers")
+        for number in self._assigned:
+            self._validate(broker.topic, number)
 
     def beginning_offsets(
         self, partitions: list[TopicPartition], timeout_ms: int

@@ -79,6 +79,7 @@ def simulated() -> Iterator[Stage]:
         patch.setattr(f"{source}.read_faster", lambda _: None)
         patch.setattr(f"{source}.go_to", Consumer.go_to)
         patch.setattr(f"{source}.epoch_of", Consumer.epoch_of)
+        patch.setattr(f"{source}.ask_where_logs_diverge", Consumer.ask_where_logs_diverge)
         patch.setattr(f"{letters}.topic_exists", check)
         patch.setattr(f"{letters}.KafkaProducer", lambda **s: Producer(stage.process(), s))
         patch.setattr(

@@ -53,6 +53,7 @@ def source_on(
     patch.setattr(kafka_source, "read_faster", lambda _: None)
     patch.setattr(kafka_source, "go_to", lambda client, tp, offset, _: client.seek(tp, offset))
     patch.setattr(kafka_source, "epoch_of", lambda *_: None)
+    patch.setattr(kafka_source, "ask_where_logs_diverge", lambda *_: None)
     patch.setattr(topic, "KafkaAdminClient", lambda **_: admin)
     patch.setattr(kafka_source, "KafkaConsumer", lambda **_: client)
     return KafkaSource(Connection("nowhere:1"), "items")

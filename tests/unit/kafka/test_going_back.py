@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from streamlsh import Position
-from streamlsh_kafka import KafkaSource, RawRecord
+from streamlsh_kafka import KafkaSource, RawRecord, kafka_source
 from streamlsh_kafka.errors import OffsetBelowStartError, OffsetBeyondEndError, SourceError
 from tests.unit.kafka.clients import PLACE, Client, source_on
 
@@ -92,23 +92,15 @@ def test_what_the_index_needs_and_the_topic_has_lost_is_an_error(
     assert caught.type is error
 
 
-class Filled(Client):
-    """A client whose topic is as long as what was read, but another leader wrote its end."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def position(self, tp: TopicPartition, timeout_ms: int) -> int:
-        if self._asked:
-            raise diverged(4)
-        self._asked = timeout_ms > 0
-        return 9
-
-
 def test_a_start_notices_that_the_end_was_written_anew_though_there_is_nothing_to_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source = source_on(monkeypatch, Filled())
+    source = source_on(monkeypatch, Client())
+
+    def ask(*_: Any) -> None:
+        raise diverged(4)
+
+    monkeypatch.setattr(kafka_source, "ask_where_logs_diverge", ask)
     with pytest.raises(OffsetBeyondEndError) as caught:
         source.start({("items", 0): Position("items", 0, 9, "id", 3)})
     assert (caught.value.stored, caught.value.limit) == (9, 4)
