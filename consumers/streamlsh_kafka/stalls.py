@@ -10,6 +10,9 @@ LOOKS: Final = 4
 """How often it is looked in the time for which silence is borne."""
 PAUSE_SECONDS: Final = 1.0
 """A pause between two polls counts for no more than this: nobody asked the client meanwhile."""
+TURNS: Final = 20
+"""Of so many partitions that are behind each has its turn in the time for which silence is borne:
+a fetch may be full with what there is of one."""
 
 
 class StallWatch:
@@ -18,7 +21,7 @@ class StallWatch:
     Busy partitions say nothing of the others, so each is watched on its own.
 
     Args:
-        seconds: for how long that is borne.
+        seconds: for how long that is borne, and longer if more than `TURNS` are behind.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -58,8 +61,9 @@ class StallWatch:
                 before, since = self._behind.get(partition, (offset, self._now))
                 behind[partition] = (offset, since if before == offset else self._now)
         self._behind = behind
+        borne = self._seconds * max(1.0, len(behind) / TURNS)
         return {
             partition: ends[partition] - offset
             for partition, (offset, since) in behind.items()
-            if self._now - since >= self._seconds
+            if self._now - since >= borne
         }

@@ -68,6 +68,22 @@ def test_what_came_only_lately_was_not_kept_back_before(clock: Clock) -> None:
             assert watch.look({0: 7}, {0: 7 if number < 250 else 8}) == {}
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_many_partitions_that_come_one_a_fetch_are_not_silent_but_one_that_does_not_come_is(
+    clock: Clock, silent: bool
+) -> None:
+    watch = StallWatch(60.0)
+    at = dict.fromkeys(range(90), 0)
+    found: dict[int, int] = {}
+    for number in range(900):
+        if not silent or number % 90 != 7:
+            at[number % 90] += 1
+        clock.now += 1.0  # it is applied
+        if clock.poll(watch, 0.1) and not found:
+            found = watch.look(at, dict.fromkeys(at, 1_000))
+    assert found == ({7: 1_000} if silent else {})
+
+
 def test_time_in_which_nobody_polled_does_not_count(clock: Clock) -> None:
     watch = StallWatch(60.0)
     assert not any(played(clock, watch, 20))
