@@ -186,9 +186,10 @@ class _Stop:
         patience.daemon = True
 
         def request(number: int, _: FrameType | None) -> None:
-            if not self._signal:
+            # Noted first: to start a thread takes a while, in which a second signal may come.
+            first, self._signal = not self._signal, number
+            if first:
                 patience.start()
-            self._signal = number
 
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = [signal.signal(number, request) for number in numbers]

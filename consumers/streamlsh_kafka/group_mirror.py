@@ -19,7 +19,7 @@ from streamlsh_kafka.source import Source
 
 MIRROR_SECONDS: Final = 1.0
 """How often positions are copied, if they change."""
-CLOSE_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 3.0
 """How long the last copy is tried."""
 ANSWER_SECONDS: Final = 1.0
 """How long one answer is waited for then."""
@@ -42,6 +42,7 @@ class GroupMirror:
         self._pending: dict[tuple[str, int], Position] = {}
         self._closing = self._closed = False
         self._asked_at: float | None = None  # when there is no answer yet
+        self._refused_for_good = False  # the last time
         self._thread = threading.Thread(target=self._mirror, name="streamlsh-mirror", daemon=True)
         self._thread.start()
 
@@ -57,8 +58,8 @@ class GroupMirror:
     def close(self) -> None:
         """Copy the last positions and close the connection.
 
-        A group's coordinator may still be starting, so this is tried for a few seconds; a broker
-        that does not answer at all is given up sooner.
+        A group's coordinator may still be starting, so this is tried for a few seconds; one that
+        does not answer at all, or refuses this for another reason, is given up sooner.
         """
         with self._changed:
             self._closing = True
@@ -86,6 +87,8 @@ class GroupMirror:
                     left = self._pending.items() - positions.items()
                     self._pending = dict(left)
             elif self._closing:
+                if self._refused_for_good:
+                    return
                 time.sleep(RETRY_SECONDS)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, MIRROR_SECONDS)
@@ -99,14 +102,15 @@ class GroupMirror:
         try:
             answers = self._admin.alter_group_offsets(self._group, offsets)
             refused = {a for a in answers.values() if a is not kafka.errors.NoError}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an observer, in a thread of its own
             if self._closed:
                 return False  # a client that is closed in use raises one thing or another
-            if not isinstance(error, kafka.errors.KafkaError):
-                raise
             refused = {type(error)}
         finally:
             self._asked_at = None
+        self._refused_for_good = not all(
+            issubclass(kind, kafka.errors.RetriableError) for kind in refused
+        )
         if refused:
             names = ",".join(sorted(kind.__name__ for kind in refused))
             event(_log, logging.WARNING, "mirror_failed", group=self._group, error=names)

@@ -26,7 +26,11 @@ from dataclasses import replace
 from typing import Final
 
 from streamlsh import Position, Writer
-from streamlsh_kafka.errors import BrokerUnreachableError, OffsetBelowStartError
+from streamlsh_kafka.errors import (
+    BrokerUnreachableError,
+    OffsetBelowStartError,
+    SourceClosedError,
+)
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Source, reached
 
@@ -36,6 +40,8 @@ REFRESHES: Final = 16
 """In a retention the time of being caught up is stored so many times."""
 LEAST_REFRESH_SECONDS: Final = 60.0
 """But not more often than this."""
+UNTOLD: Final = (BrokerUnreachableError, SourceClosedError)
+"""Errors of a source that is asked for its ends at rest; the batch in hand is finished anyhow."""
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +135,7 @@ class Replay:
         if self._passed and self._ends is None:
             try:
                 self._ends = self._source.end_offsets()
-            except BrokerUnreachableError:
+            except UNTOLD:
                 return
 
     def end(self) -> None:
@@ -230,7 +236,7 @@ class CaughtUp:
         asked = self._clock()
         try:
             self._ends = self._source.end_offsets()
-        except BrokerUnreachableError:
+        except UNTOLD:
             return
         self._asked = asked
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from streamlsh_kafka import (
     RawRecord,
     UpdateLogAppender,
     UpdateLogSource,
+    cli,
     consume,
     group_mirror,
+    replaying,
 )
 from streamlsh_kafka.errors import SourceClosedError
 from streamlsh_kafka.source import Source, never
@@ -138,10 +142,68 @@ def test_a_source_that_is_closed_under_the_loop_ends_it_with_all_that_was_commit
     assert [position.offset for position in writer.positions.values()] == [1]
 
 
+class ClosedAtRest(MemorySource):
+    """One whose record comes late, and that is closed before it is asked for its ends again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retention = 1_000.0
+        self.asked_too_late = False
+
+    def poll(self, timeout: float, max_records: int) -> Sequence[RawRecord]:
+        if self.polls == 2:
+            self.add(Upsert("a", np.ones(4, np.float32)))
+        return super().poll(timeout, max_records)
+
+    def end_offsets(self) -> Mapping[int, int]:
+        if self.polls > 2:
+            self.asked_too_late = True
+            raise SourceClosedError(stream=self.stream)
+        return super().end_offsets()
+
+
+def test_a_source_that_is_closed_after_a_batch_was_taken_leaves_it_to_be_finished(
+    writer: streamlsh.Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "LEAST_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(replaying, "REFRESHES", 1e9)
+    source = ClosedAtRest()
+    summary = consume(writer, source, stop_requested=lambda: source.asked_too_late)
+    assert source.asked_too_late
+    assert summary.records == 1
+    assert [position.offset for position in writer.positions.values()] == [1]
+
+
+def test_a_second_signal_that_comes_while_the_first_is_taken_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = []
+
+    class Slow(threading.Timer):
+        def start(self) -> None:
+            started.append(self)
+            if len(started) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(threading, "Timer", Slow)
+    stop = cli._Stop()
+    with stop.on_signals(MemorySource()):
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.is_requested()
+    assert len(started) == 1
+
+
 class Group:
     """The admin client of a mirror: answers as it is told, or not before it is closed."""
 
-    def __init__(self, refusals: int, *, hangs: bool = False) -> None:
+    def __init__(
+        self,
+        refusals: int,
+        *,
+        hangs: bool = False,
+        error: type[Exception] = kafka.errors.CoordinatorNotAvailableError,
+    ) -> None:
+        self._error = error
         self.written: list[dict[Any, Any]] = []
         self._refusals = refusals
         self._hangs = hangs
@@ -153,7 +215,7 @@ class Group:
             raise RuntimeError("closed")
         self._refusals -= 1
         if self._refusals >= 0:
-            raise kafka.errors.CoordinatorNotAvailableError
+            raise self._error
         self.written.append(offsets)
         return dict.fromkeys(offsets, kafka.errors.NoError)
 
@@ -187,3 +249,19 @@ def test_a_group_whose_coordinator_does_not_answer_is_given_up(
     monkeypatch.setattr(group_mirror, "CLOSE_SECONDS", 60.0)
     mirror_on(monkeypatch, Group(0, hangs=True)).close()
     assert "mirror_given_up" in [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("error", [kafka.errors.GroupAuthorizationFailedError, ValueError])
+def test_a_group_that_refuses_for_good_is_given_up_at_once_but_tried_again_while_running(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(group_mirror, "MIRROR_SECONDS", 0.01)
+    monkeypatch.setattr(group_mirror, "CLOSE_SECONDS", 600.0)
+    group = Group(refusals=3, error=error)
+    mirror = mirror_on(monkeypatch, group)
+    deadline = time.monotonic() + 60
+    while not group.written and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert group.written
+    mirror.close()
+    mirror_on(monkeypatch, Group(refusals=1_000_000, error=error)).close()
