@@ -401,5 +401,7 @@ class KafkaSource:
             return
         self._consumer.close(autocommit=False, timeout_ms=1_000)
         self._consumer = replacement
+        if self.closed:  # meanwhile, and so without this one
+            self.close()
         self._stall_watch.forget()
         self._seek()

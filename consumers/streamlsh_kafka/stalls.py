@@ -10,6 +10,8 @@ LOOKS: Final = 4
 """How often it is looked in the time for which silence is borne."""
 PAUSE_SECONDS: Final = 1.0
 """A pause between two polls counts for no more than this: nobody asked the client meanwhile."""
+POLL_SECONDS: Final = 10.0
+"""A poll for no more than this: in a longer one the process slept, or no broker answered."""
 TURNS: Final = 20
 """Of so many partitions that are behind each has its turn in the time for which silence is borne:
 a fetch may be full with what there is of one."""
@@ -43,7 +45,8 @@ class StallWatch:
             asked: when that poll began, of the monotonic clock.
         """
         now = time.monotonic()
-        self._now += now - asked + min(asked - self._asked_until, PAUSE_SECONDS)
+        self._now += min(now - asked, POLL_SECONDS)
+        self._now += min(asked - self._asked_until, PAUSE_SECONDS)
         self._asked_until = now
         return self._now >= self._look_at
 

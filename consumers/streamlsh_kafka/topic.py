@@ -35,7 +35,7 @@ class Topic:
     Attributes:
         name: the topic's.
         identity: its UUID.
-        partitions: their numbers, when it was last asked for.
+        partitions: the numbers of all that were ever seen.
 
     Raises:
         BrokerUnreachableError: the broker does not answer.
@@ -84,7 +84,8 @@ class Topic:
         self._missing_since = None
         if identity != self.identity:
             raise TopicRecreatedError(stream=self.name, expected=self.identity, received=identity)
-        self.partitions = partitions
+        # Topics lose no partitions; a broker that lags behind may not know the newest.
+        self.partitions = sorted({*self.partitions, *partitions})
         return True
 
     def delete_retention(self) -> float | None:

@@ -29,6 +29,7 @@ from streamlsh_kafka import (
 )
 from streamlsh_kafka.errors import SourceClosedError
 from streamlsh_kafka.source import Source, never
+from streamlsh_kafka.stalls import StallWatch
 from streamlsh_kafka.testing.memory import MemorySource
 from tests.unit.kafka.clients import Client, source_on
 
@@ -47,6 +48,16 @@ class Hanging(Client):
 
     def close(self, **_: Any) -> None:
         self.closed.set()
+
+
+class AlwaysStalled(StallWatch):
+    """A watch that finds all partitions silent."""
+
+    def due(self, asked: float) -> bool:
+        return True
+
+    def look(self, at: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+        return dict(ends)
 
 
 class HangingSource(MemorySource):
@@ -105,6 +116,23 @@ def test_a_poll_of_a_topic_that_is_closed_under_it_ends_with_a_typed_error(
     error = closed_under(lambda: source.poll(0.2, 10), client.entered, source)
     assert error is not None
     assert isinstance(error.__cause__, kafka.errors.IllegalStateError)
+
+
+def test_a_client_that_is_made_while_the_source_is_closed_is_closed_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = source_on(monkeypatch, Client())
+    source.start({})
+    replacement = Hanging()
+
+    def replace() -> Client:
+        source.close()
+        return replacement
+
+    monkeypatch.setattr(source, "_new_consumer", replace)
+    monkeypatch.setattr(source, "_stall_watch", AlwaysStalled(0.0))
+    source.poll(0.0, 10)
+    assert replacement.closed.is_set()
 
 
 def test_a_poll_of_an_update_log_that_is_closed_under_it_ends_with_a_typed_error(

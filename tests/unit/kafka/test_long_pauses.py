@@ -38,9 +38,10 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
 def test_it_is_no_stall(late: Late) -> None:
     late.now += 1_000
     late.source.start({})
-    for _ in range(10):
+    for _ in range(40):  # by then it has been looked once
         late.polls_after(0.5)
     late.polls_after(1_000)
+    late.polls_after(20)
     assert late.source.stalls == 0
 
 
@@ -57,3 +58,10 @@ def test_a_topic_is_deleted_once_it_was_missed_for_a_while_and_not_at_once(late:
     late.polls_after(4)
     with pytest.raises(TopicNotFoundError, match="items cannot be read"):
         late.polls_after(1)
+
+
+def test_a_broker_that_does_not_know_the_newest_partitions_takes_none_away(late: Late) -> None:
+    late.source.start({})
+    late.said["partitions"] = []
+    late.polls_after(2)
+    assert late.source._topic.partitions == [0]

@@ -88,7 +88,14 @@ def test_time_in_which_nobody_polled_does_not_count(clock: Clock) -> None:
     watch = StallWatch(60.0)
     assert not any(played(clock, watch, 20))
     clock.now += 3_600.0
-    assert not any(played(clock, watch, 40))
+    assert not any(played(clock, watch, 20))
+
+
+def test_nor_does_time_in_which_the_process_slept_in_a_poll(clock: Clock) -> None:
+    watch = StallWatch(60.0)
+    assert not any(played(clock, watch, 20))
+    clock.poll(watch, 3_600.0)
+    assert not any(played(clock, watch, 20))
 
 
 def test_nor_does_time_in_which_no_broker_answered(clock: Clock) -> None:
