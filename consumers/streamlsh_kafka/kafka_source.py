@@ -371,7 +371,10 @@ class KafkaSource:
                 raise OffsetBeyondEndError(stored=offset, limit=ends[tp], **where) from error
         if refused and refused == self._refused:
             raise SourceError(
-                f"the broker refused the position in {self.stream}: {error}", stream=self.stream
+                f"the broker refused the position in {self.stream} twice ({error}), although it is "
+                "within the topic. Start again; if that does not help (a broker restored from a "
+                "backup), build a new index from the topic",
+                stream=self.stream,
             ) from error
         self._refused = refused
         event(_log, logging.WARNING, "went_back", topic=self.stream, error=str(error))

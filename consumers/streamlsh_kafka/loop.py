@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,12 +16,15 @@ from streamlsh_kafka.batches import Batch, BatchBounds, Feed, prepare
 from streamlsh_kafka.dead_letters import DeadLetters
 from streamlsh_kafka.decoders import Decoder
 from streamlsh_kafka.errors import DeadLetterError, PoisonRecordError, SourceClosedError
+from streamlsh_kafka.logs import event
 from streamlsh_kafka.replaying import CaughtUp, Replay, begin_replay
 from streamlsh_kafka.source import Source, never, reached
 from streamlsh_kafka.wire import decode_update
 
 COLLECT_AFTER = 100_000
 """New objects after which the loop's process looks for garbage cycles."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +187,11 @@ def consume(
                     replay.end()
                     replay = None
         _end_if_finished(replay, at)
-    except (DeadLetterError, SourceClosedError):
+    except (DeadLetterError, SourceClosedError) as error:
         # Nothing of a batch that was given up is committed: the next start meets it.
         if not stop_requested():
             raise
+        event(_log, logging.WARNING, "given_up", error=str(error))
     finally:
         writer.discard()
         for observer in observers:

@@ -97,6 +97,7 @@ def test_a_consumer_waits_for_a_dead_letter_topic_that_was_deleted_and_goes_on_w
         asked = time.monotonic()
         assert consumer.terminate() == 0, consumer.lines
         assert time.monotonic() - asked < 5.0
+        assert "1 dead letters were not acknowledged" in consumer.events("given_up")[0]["error"]
         assert consumer.events("stopped")[0]["positions"] == "0:1"
     assert (ids(index), offset(index)) == (["a"], 1)
     admin.create_topics([NewTopic(dead, 1, 1)])
