@@ -130,63 +130,13 @@ def consume(
         SourceClosedError: the source was closed, but there is no request to stop.
         FencedError: another writer took the index over.
     """
-    summary = Summary()
+    course = _Course(
+        writer, source, decoder, dead_letters, until_end, bounds or BatchBounds(), observers,
+        stop_requested, clock,
+    )  # fmt: skip
     try:
-        source.start(writer.positions)
-        _pass_gaps(writer, source)
-        asked = clock()
-        ends = source.end_offsets()
-        retention = source.delete_retention()
-        first_start = retention is not None and not writer.positions
-        caught_up = CaughtUp(source, retention, clock, ends, asked)
-        replay = begin_replay(writer, source, retention, asked)
-
-        def at_rest() -> None:
-            caught_up.ask()
-            if replay:
-                replay.ask()
-            for observer in observers:
-                observer.polled(source)
-
-        replay = _end_if_finished(replay, at := source.positions())
-        if until_end and reached(source.positions(), ends):
-            moment = caught_up.at(source.positions())
-            if moment is not None:
-                writer.commit(caught_up=moment)
-            return summary
-        floors = replay.floors if replay else {}
-        with (
-            _few_collections(),
-            Feed(
-                source,
-                bounds or BatchBounds(),
-                decoder,
-                writer,
-                ends if until_end else None,
-                floors,
-            ) as feed,
-        ):
-            while not (stop_requested() or feed.exhausted):
-                batch = feed.take(at_rest)
-                positions = _moved(writer, batch, replay)
-                moment = caught_up.at(batch.positions)
-                if first_start and not writer.caught_up:
-                    # An index that holds nothing yet misses no delete from here on.
-                    moment = moment or asked
-                if batch.records or positions or moment is not None:
-                    report = _apply(writer, batch, positions, decoder, dead_letters, moment)
-                    summary = Summary(
-                        summary.records + report.records,
-                        summary.commits + 1,
-                        summary.dead_letters + len(batch.dead_letters),
-                    )
-                    for observer in observers:
-                        observer.committed(report)
-                at = batch.positions
-                if replay and replay.finished(at):
-                    replay.end()
-                    replay = None
-        _end_if_finished(replay, at)
+        while course.follow():
+            pass
     except (DeadLetterError, SourceClosedError) as error:
         # Nothing of a batch that was given up is committed: the next start meets it.
         if not stop_requested():
@@ -196,7 +146,110 @@ def consume(
         writer.discard()
         for observer in observers:
             observer.close()
-    return summary
+    return course.summary
+
+
+@dataclass(slots=True)
+class _Course:
+    """One run of the loop, which may have to start over; see `consume`.
+
+    Attributes:
+        summary: of all that was committed so far.
+        replays: whether another replay can mend what was missed; not if the last one took so long
+            that it may have missed deletes itself, nor if it was refused.
+    """
+
+    writer: Writer
+    source: Source
+    decoder: Decoder
+    dead_letters: DeadLetters | None
+    until_end: bool
+    bounds: BatchBounds
+    observers: Sequence[Observer]
+    stop_requested: Callable[[], bool]
+    clock: Callable[[], float]
+    summary: Summary = Summary()
+    replays: bool = True
+    _started_over: bool = False
+
+    def follow(self) -> bool:
+        """Follow the source until there is an end or a request to stop.
+
+        Returns:
+            Whether to start over, because deletes may have been missed meanwhile.
+        """
+        writer, source = self.writer, self.source
+        source.start(writer.positions)
+        _pass_gaps(writer, source)
+        asked = self.clock()
+        ends = source.end_offsets()
+        retention = source.delete_retention()
+        first_start = retention is not None and not writer.positions
+        caught_up = CaughtUp(source, retention, self.clock, ends, asked)
+        replay = begin_replay(writer, source, retention, asked)
+        self.replays = self.replays and (replay is not None or not self._started_over)
+
+        def at_rest() -> None:
+            caught_up.ask()
+            if replay:
+                replay.ask()
+            for observer in self.observers:
+                observer.polled(source)
+
+        replay = _end_if_finished(replay, at := source.positions())
+        if self.until_end and reached(source.positions(), ends):
+            moment = caught_up.at(source.positions())
+            if moment is not None and not caught_up.missed(writer.caught_up, moment):
+                writer.commit(caught_up=moment)
+            return False
+        floors = replay.floors if replay else {}
+        until = ends if self.until_end else None
+        with (
+            _few_collections(),
+            Feed(source, self.bounds, self.decoder, writer, until, floors) as feed,
+        ):
+            while not (self.stop_requested() or feed.exhausted):
+                batch = feed.take(at_rest)
+                moment = caught_up.at(batch.positions)
+                if first_start and not writer.caught_up:
+                    # An index that holds nothing yet misses no delete from here on.
+                    moment = moment or asked
+                missed = moment is not None and caught_up.missed(writer.caught_up, moment)
+                self._finish(batch, replay, None if missed else moment)
+                at = batch.positions
+                if replay and replay.finished(at):
+                    replay.end()
+                    replay = None
+                    missed = caught_up.missed(writer.caught_up, self.clock())
+                    self.replays = not missed
+                    if missed:
+                        event(
+                            _log,
+                            logging.WARNING,
+                            "replay_too_slow",
+                            topic=source.stream,
+                            error="deletes may have been missed meanwhile: raise the topic's "
+                            "delete.retention.ms, and start again",
+                        )
+                if missed and not replay and self.replays:
+                    self._started_over = True
+                    return True
+        _end_if_finished(replay, at)
+        return False
+
+    def _finish(self, batch: Batch, replay: Replay | None, moment: float | None) -> None:
+        """Commit a batch, if there is anything to store, and tell the observers."""
+        positions = _moved(self.writer, batch, replay)
+        if not (batch.records or positions or moment is not None):
+            return
+        report = _apply(self.writer, batch, positions, self.decoder, self.dead_letters, moment)
+        self.summary = Summary(
+            self.summary.records + report.records,
+            self.summary.commits + 1,
+            self.summary.dead_letters + len(batch.dead_letters),
+        )
+        for observer in self.observers:
+            observer.committed(report)
 
 
 def _end_if_finished(replay: Replay | None, at: Sequence[Position]) -> Replay | None:

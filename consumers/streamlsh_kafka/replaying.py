@@ -12,6 +12,10 @@ is for clocks that differ and for reading itself) the topic is read from its beg
   away before it could be read again has a newer one of its key below these. When they are
   reached, items that nothing named are removed, in one commit.
 
+The same holds for a consumer that lives on but was held up for so long (a machine that slept, a
+broker or a dead-letter topic that was away, a first reading that takes long). It notices when it is
+caught up again, before it stores that.
+
 The stored offsets never go back. How far the second reading got is stored beside them, as the
 positions of a stream named after the topic, in the same commits as the marks: a consumer that is
 stopped in the middle goes on there.
@@ -217,6 +221,7 @@ class CaughtUp:
         asked: float,
     ) -> None:
         self._source = source
+        self._retention = retention
         self._clock = clock
         self._every = (
             None if retention is None else max(LEAST_REFRESH_SECONDS, retention / REFRESHES)
@@ -246,3 +251,12 @@ class CaughtUp:
             return None
         self._ends = None
         return self._asked
+
+    def missed(self, before: float, now: float) -> bool:
+        """Whether deletes may have been missed between two times of being caught up.
+
+        Args:
+            before: the one that is stored; 0 for none.
+            now: the next.
+        """
+        return self._retention is not None and 0 < before < now - self._retention * SHARE

@@ -74,9 +74,8 @@ def _is_first_poison(error: PoisonRecordError, world: World, process: SimulatedP
     """Whether there is (or was, before a truncation) such a record, and it is not passed."""
     partition = world.broker.topics[str(process.identity)].partitions[error.partition]
     there = partition.entries[error.offset : error.offset + 1]
-    lost = not there and partition.was_cut
     right = bool(there) and there[0].reason == error.reason
     stored = world.ledger.model.positions.get((TOPIC, error.partition))
     behind = stored is None or stored.offset <= error.offset
     # One that was taken over may stop before it has anything to write, and so be told.
-    return (lost or right) and (behind or process is not world.owner)
+    return (partition.was_cut or right) and (behind or process is not world.owner)

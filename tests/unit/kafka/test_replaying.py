@@ -331,7 +331,7 @@ def test_being_caught_up_is_asked_for_again_while_the_consumer_runs(
     index: Path, source: MemorySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamlsh_kafka.replaying.LEAST_REFRESH_SECONDS", 0.0)
-    source.retention = 0.0
+    monkeypatch.setattr("streamlsh_kafka.replaying.REFRESHES", 1e9)
     ticks = iter(START + second for second in range(1_000))
     with streamlsh.writer(index) as writer:
         seen: list[float] = []
