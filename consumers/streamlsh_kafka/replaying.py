@@ -255,8 +255,12 @@ class CaughtUp:
     def missed(self, before: float, now: float) -> bool:
         """Whether deletes may have been missed between two times of being caught up.
 
+        A retention of less than some minutes is shorter than what usually lies between two.
+
         Args:
             before: the one that is stored; 0 for none.
             now: the next.
         """
-        return self._retention is not None and 0 < before < now - self._retention * SHARE
+        if self._retention is None or self._every is None:
+            return False
+        return 0 < before < now - max(self._retention * SHARE, 2 * self._every)

@@ -36,13 +36,8 @@ def keys(connection: Connection, topic: str) -> list[tuple[bytes, bool]]:
         return read
 
 
-@pytest.fixture
-def forgetful(connection: Connection, make_topic: TopicFactory, index: Path) -> str:
-    """A topic that has compacted a tombstone away before the index could read it."""
-    topic = make_topic(configs=COMPACTED)
-    send(connection, topic, *[item(f"i{number:03}") for number in range(200)], item("gone"))
-    catch_up(connection, topic, index)
-    assert "gone" in ids(index)
+def forget_a_delete(connection: Connection, topic: str) -> None:
+    """Delete ``gone``, and have the tombstone compacted away."""
     with closing(new_producer(connection)) as producer:
         produce(producer, topic, [Delete("gone")])
 
@@ -52,6 +47,16 @@ def forgetful(connection: Connection, make_topic: TopicFactory, index: Path) -> 
             return all(key != b"gone" for key, _ in keys(connection, topic))
 
         wait_until(forgotten)
+
+
+@pytest.fixture
+def forgetful(connection: Connection, make_topic: TopicFactory, index: Path) -> str:
+    """A topic that has compacted a tombstone away before the index could read it."""
+    topic = make_topic(configs=COMPACTED)
+    send(connection, topic, *[item(f"i{number:03}") for number in range(200)], item("gone"))
+    catch_up(connection, topic, index)
+    assert "gone" in ids(index)
+    forget_a_delete(connection, topic)
     return topic
 
 
@@ -88,6 +93,35 @@ def test_a_tombstone_that_was_compacted_away_is_made_up_for_while_readers_are_se
     fresh = tmp_path / "fresh.lsh"
     streamlsh.create(fresh, dim=DIM, family="hyperplane", bits=4, tables=2)
     catch_up(connection, forgetful, fresh)
+    with streamlsh.open(fresh) as expected, streamlsh.open(index) as found:
+        assert found.digest() == expected.digest()
+
+
+def test_a_consumer_that_slept_for_so_long_makes_up_for_it_when_it_wakes(
+    broker: Broker, connection: Connection, make_topic: TopicFactory, index: Path, tmp_path: Path
+) -> None:
+    topic = make_topic(configs=COMPACTED | {"delete.retention.ms": "4000"})
+    send(connection, topic, item("stays"), item("gone"))
+    where = ["--topic", topic, "--bootstrap-servers", broker.bootstrap_servers]
+    with (
+        ConsumerProcess(
+            str(index), *where, module="tests.integration.kafka.refreshing"
+        ) as consumer,
+        streamlsh.open(index) as reader,
+    ):
+        wait_until(lambda: "gone" in reader)
+        consumer.pause()
+        forget_a_delete(connection, topic)
+        send(connection, topic, item("new"))
+        consumer.resume()
+        wait_until(lambda: "new" in reader)
+        consumer.wait_for("replayed")
+        assert consumer.terminate() == 0, consumer.lines
+        assert "deletes may have been missed" in consumer.events("replaying")[0]["reason"]
+    assert set(ids(index)) == {"stays", "new", "clock"}
+    fresh = tmp_path / "fresh.lsh"
+    streamlsh.create(fresh, dim=DIM, family="hyperplane", bits=4, tables=2)
+    catch_up(connection, topic, fresh)
     with streamlsh.open(fresh) as expected, streamlsh.open(index) as found:
         assert found.digest() == expected.digest()
 
