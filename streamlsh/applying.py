@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import islice
 
 import lmdb
@@ -14,6 +13,7 @@ from streamlsh.buckets.tail import add_entries, reclaim
 from streamlsh.content import add, item_record, subtract, sum_content
 from streamlsh.preparing import Batch, Prepared
 from streamlsh.staging import ItemChange, StoredItem
+from streamlsh.steady import steady_time
 from streamlsh.storage.bitmap import Bitmap
 from streamlsh.storage.changes import write_changes
 from streamlsh.storage.giving import give_slots, roomy_slots
@@ -297,7 +297,7 @@ class Step:
 
     def _write_markers(self, markers: list[bytes]) -> None:
         """Note when this commit's delete markers were made, and drop those that are too old."""
-        now = time.time()
+        now = steady_time()
         if markers:
             record_key = commit_key(self.state.commit)
             record = pack_expiry(record_key, now, markers)

@@ -30,6 +30,11 @@ def test_there_is_a_file_of_the_current_format() -> None:
         assert (folder / name / "data.mdb").stat().st_size < 350_000
 
 
+def without_epochs(positions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is said of positions that were stored before epochs were."""
+    return [position | {"epoch": None} for position in positions]
+
+
 @pytest.fixture(params=FILES, ids=lambda file: f"{file[0].name}-{file[1]}")
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A copy of a stored index, and what is expected of it."""
@@ -54,7 +59,7 @@ def test_a_stored_index_says_what_it_said(stored: tuple[Path, dict[str, Any]]) -
         assert reader.commit == expected["commit"]
         info = reader.info()
         assert info["family"]["digest"] == expected["family_digest"]
-        assert info["positions"] == expected["positions"]
+        assert info["positions"] == without_epochs(expected["positions"])
         for answer in expected["answers"]:
             hits = getattr(reader, answer["ask"])(queries, **answer["options"])
             assert hits.ids == answer["ids"]
@@ -122,7 +127,7 @@ def test_an_index_of_an_older_format_is_upgraded_with_all_it_had(
         report = reader.verify()
         assert report.items == len(reader) == expected[name]["items"]
         assert report.markers == expected[name]["markers"]
-        assert reader.info()["positions"] == expected[name]["positions"]
+        assert reader.info()["positions"] == without_epochs(expected[name]["positions"])
         (exact,) = (a for a in expected[name]["answers"] if a["ask"] == "exact")
         assert reader.exact(queries).ids == exact["ids"]
         getattr(make_fixture, name)(tmp_path / "same")  # what the fixtures of all formats hold

@@ -71,6 +71,7 @@ def simulated() -> Iterator[Stage]:
         for name, module in list(sys.modules.items()):
             if name.startswith(_PACKAGES) and getattr(module, "time", None) is time:
                 patch.setattr(module, "time", stage)
+        patch.setattr("streamlsh.applying.steady_time", lambda: stage.monotonic())  # noqa: PLW0108 - of the run
         source, letters = "streamlsh_kafka.kafka_source", "streamlsh_kafka.dead_letters"
         topic = "streamlsh_kafka.topic"
         patch.setattr(f"{source}.check_connection", check)

@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("streamlsh.applying.time", clock)
+    monkeypatch.setattr("streamlsh.applying.steady_time", clock.time)
     return clock
 
 
