@@ -24,6 +24,7 @@ LONG = {
     "STREAMLSH_BROKER_AWAY": "60",
     "STREAMLSH_FLOOD": "60",
     "STREAMLSH_STALL_SECONDS": "60",
+    "STREAMLSH_READER_STOPPED": "120",
     "CI": "true",  # a missing broker is a failure
 }
 NO_TIMEOUT = ("-o", "timeout=0")

@@ -29,8 +29,10 @@ def permitted() -> bool:
     return done.returncode == 0
 
 
+# In CI what is missing is a failure.
 pytestmark = pytest.mark.skipif(
-    not permitted(), reason="a PID namespace of one's own needs unshare and the right to use it"
+    not os.environ.get("CI") and not permitted(),
+    reason="a PID namespace of one's own needs unshare and the right to use it",
 )
 
 

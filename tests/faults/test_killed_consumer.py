@@ -41,8 +41,8 @@ KILLS = int(os.environ.get("STREAMLSH_KILLS", len(DECK)))
 SEED = int(os.environ.get("STREAMLSH_KILLS_SEED", "20260"))
 TRIES = 5
 """How often a point is tried at its first passage until it was met once."""
-START_SECONDS = 30.0
-"""Far above what a start takes: what it took is printed."""
+START_SECONDS = 3.0
+"""Far above the median of what starts take: what they took is printed."""
 BAD = b"\xc1 is no msgpack"
 
 
@@ -194,7 +194,7 @@ def test_after_any_kill_the_index_is_the_topic_replayed_to_its_offsets(
             print(f"{died[point]:4}  {point}")
     if len(DECK) <= KILLS:
         assert [point for point in POINTS if not died[point]] == []
-    assert max(sum(pair) for pair in starts) < START_SECONDS
+    assert np.median([sum(pair) for pair in starts]) < START_SECONDS
 
 
 def leave_a_ghost(index: Path, name: str) -> None:

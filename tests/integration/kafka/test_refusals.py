@@ -245,6 +245,9 @@ def test_sigterm_finishes_the_batch_in_hand_and_exits_with_zero(
         [stopped] = consumer.events("stopped")
     with streamlsh.open(index) as reader:
         assert len(reader) == stopped["records"]
+        assert len(reader) == sum(commit["records"] for commit in consumer.events("commit"))
+        at = ",".join(f"0:{position.offset}" for position in reader.positions.values())
+        assert stopped["positions"] == at
         reader.verify()
 
 
