@@ -13,6 +13,7 @@ from typing import Any
 
 import faiss
 import hnswlib
+import numpy as np
 from usearch.index import Index as UsearchIndex
 
 import streamlsh
@@ -26,7 +27,9 @@ from tests.churn.indexes import FILL
 
 SAMPLE = 10_000
 FEWEST_A_CENTROID = 1
+SEED = 9
 INDEX, FAMILY, CALIBRATION, FRESH = "index", "family", "calibration", "fresh"
+AGAIN = "again"
 
 
 def ids_of(tags: I64) -> list[str]:
@@ -214,6 +217,35 @@ class FreshOurs(_Calibrated):
         keep_calibration(self.path, Calibration.unpack(self._calibration.read_bytes()))
 
 
+class CalibratedAgain(ChangingOurs):
+    """One index under updates, calibrated before every search; its family stays."""
+
+    title = "streamlsh, calibrated again"
+
+    def __init__(self, folder: Path) -> None:
+        own = folder / AGAIN
+        own.mkdir()
+        super().__init__(own)
+
+    def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
+        streamlsh.calibrate(self.path, queries=choosing)
+
+
+class BuiltAnew(FreshOurs):
+    """A fresh index for every search, with a family of its own sample and its own calibration."""
+
+    title = "streamlsh, built anew"
+
+    def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+        sample = vectors[np.random.default_rng(SEED).permutation(len(vectors))[:SAMPLE]]
+        streamlsh.create(self.path, dim=vectors.shape[1], family=self.family, sample=sample)
+        with streamlsh.writer(self.path) as writer:
+            upsert(writer, tags, vectors)
+        streamlsh.calibrate(self.path, queries=choosing)
+
+
 def upsert(writer: streamlsh.Writer, tags: I64, vectors: F32) -> None:
     """Durable commits of a thousand items each."""
     for start in range(0, len(tags), FILL):
@@ -223,9 +255,14 @@ def upsert(writer: streamlsh.Writer, tags: I64, vectors: F32) -> None:
 
 
 OURS, FRESHLY, GRAPH = ChangingOurs.title, FreshOurs.title, ChangingHnsw.title
+RETUNED, REBUILT = CalibratedAgain.title, BuiltAnew.title
+BUILT = (FRESHLY, REBUILT)
+"""Those that live through no updates."""
 PEERS: dict[str, Callable[[Path], Changing]] = {
     OURS: ChangingOurs,
     FRESHLY: FreshOurs,
+    RETUNED: CalibratedAgain,
+    REBUILT: BuiltAnew,
     GRAPH: lambda _: ChangingHnsw(),
     ChangingIvf.title: lambda _: ChangingIvf(),
     ChangingUsearch.title: lambda _: ChangingUsearch(),

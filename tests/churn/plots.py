@@ -9,10 +9,11 @@ import numpy as np
 
 from tests.bench.plots import COLOURS, MARKERS, OUR_COLOUR, new_canvas, svg_text
 from tests.bench.tables import Plot
-from tests.churn.changing import FRESHLY, OURS
+from tests.churn.changing import BUILT, OURS, REBUILT, RETUNED
 from tests.churn.playing import Played
 
 FRESH_COLOUR = "#222222"
+PEER_COLOURS = COLOURS | {RETUNED: "#f08a9b", REBUILT: "#f0b429"}
 LIMIT = 1.5
 BINS = 60
 
@@ -87,8 +88,8 @@ def recall_plot(group: str, name: str, played: Sequence[Played]) -> Plot:
         is_ours = one.title == OURS
         axes.plot(
             across, [search.recall for search in one.searches], label=one.title, marker=marker,
-            color=COLOURS.get(one.title, FRESH_COLOUR), linewidth=3.0 if is_ours else 1.3,
-            linestyle="--" if one.title == FRESHLY else "-", zorder=5 if is_ours else 6,
+            color=PEER_COLOURS.get(one.title, FRESH_COLOUR), linewidth=3.0 if is_ours else 1.3,
+            linestyle="--" if one.title in BUILT else "-", zorder=5 if is_ours else 6,
         )  # fmt: skip
     axes.set_xlabel("step of the runbook")
     axes.set_ylabel("recall@10 against what is live")

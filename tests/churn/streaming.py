@@ -14,7 +14,7 @@ from tests.bench.dataset import Dataset
 from tests.bench.figures import Figure, Spread, Target, within
 from tests.bench.peers.base import F32
 from tests.bench.tables import Plot, Table, number
-from tests.churn.changing import FRESHLY, GRAPH, OURS, PEERS
+from tests.churn.changing import BUILT, FRESHLY, GRAPH, OURS, PEERS, REBUILT, RETUNED
 from tests.churn.playing import RECALL, Played, Task, play_apart, prepare
 from tests.churn.plots import recall_plot
 from tests.churn.runbook import Runbook, read_runbook
@@ -34,7 +34,13 @@ usearch adds and removes. Peak memory is what was resident at most, beyond that 
 step: for us it counts the pages of the file that are mapped, which the system may take back.
 Private memory is the growth at the end without them. The file of a peer is what it saves at the
 end. "A fresh build" holds the same items in an index made for that search alone, with the family
-and the calibration of the index that lived through the steps."""
+and the calibration of the index that lived through the steps: it shows that a life of updates has
+left nothing behind. Where the data itself changes (the clusters that come and go), a family and a
+calibration of the first items fit less and less. So there are two more: "calibrated again" is one
+index under updates that is calibrated before each search, as `streamlsh calibrate` does at any
+time; "built anew" is made for that search alone, with a sample of what is live then for its family
+and its own calibration. These two are tuned to the same recall at every step, so what to look at is
+first whether they reach it, and then what each pays for it."""
 
 FOLDER = Path(__file__).parent / "runbooks"
 QUERIES = 500
@@ -118,9 +124,27 @@ def figures_of(name: str, played: Sequence[Played]) -> list[Figure]:
                len(unequal), Spread.of([len(unequal)]),
                floor=Target("ours", "at most", 0, "0"), note=", ".join(unequal)),
     ]  # fmt: skip
+    if RETUNED in by_title and REBUILT in by_title:
+        figures += _retuned(name, by_title[RETUNED], by_title[REBUILT])
     if GRAPH in by_title:
         figures.append(_beside(name, ours, by_title[GRAPH]))
     return figures
+
+
+def _retuned(name: str, again: Played, anew: Played) -> list[Figure]:
+    """What a family of the first items costs later on, where both are tuned to the same recall."""
+    ours, theirs = ([one.recall for one in played.searches] for played in (again, anew))
+    ratios = [a / b for a, b in zip(_rates(again), _rates(anew), strict=True)]
+    return [
+        Figure(GROUP, f"{name}: recall@10 calibrated again", "", mean_recall(again),
+               Spread.of(ours), peer=mean_recall(anew), peer_name=anew.title,
+               peer_spread=Spread.of(theirs), note=f"asked for: {RECALL}"),
+        Figure(GROUP, f"{name}: queries/s calibrated again", "queries/s",
+               float(np.median(_rates(again))), Spread.of(_rates(again)),
+               peer=float(np.median(_rates(anew))), peer_name=anew.title,
+               peer_spread=Spread.of(_rates(anew)), ratio=float(np.median(ratios)),
+               ratio_spread=Spread.of(ratios)),
+    ]  # fmt: skip
 
 
 def _beside(name: str, ours: Played, peer: Played) -> Figure:
@@ -147,7 +171,7 @@ def _rates(one: Played) -> list[float]:
 def _table(name: str, runbook: Runbook, played: Sequence[Played]) -> Table:
     rows = []
     for one in played:
-        lives = one.title != FRESHLY
+        lives = one.title not in BUILT
         updates = [one.rate(kind) if lives else None for kind in ("insert", "delete", "replace")]
         sizes = [size / 2**20 if lives else None for size in (one.peak, one.private, one.file)]
         rows.append([
