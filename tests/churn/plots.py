@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from matplotlib.figure import Figure as Canvas
 
 from tests.bench.plots import COLOURS, MARKERS, OUR_COLOUR, new_canvas, svg_text
 from tests.bench.tables import Plot
@@ -97,3 +98,29 @@ def recall_plot(group: str, name: str, played: Sequence[Played]) -> Plot:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     caption = f"Runbook {name}: recall@10 at each search step, everybody tuned at the first."
     return Plot(group, f"runbook-{name}", caption, svg_text(canvas))
+
+
+def cost_plot(group: str, name: str, played: Sequence[Played]) -> Plot:
+    """Updates/s, memory and file size of those that lived through a runbook, a panel each."""
+    lived = [one for one in reversed(played) if one.title not in BUILT]
+    kinds = [kind for kind in ("insert", "delete", "replace") if kind in lived[0].updates]
+    panels = {f"{kind}s/s": [one.rate(kind) or 0.0 for one in lived] for kind in kinds}
+    panels |= {
+        "peak memory, MiB": [one.peak / 2**20 for one in lived],
+        "of it private, MiB": [one.private / 2**20 for one in lived],
+        "file, MiB": [one.file / 2**20 for one in lived],
+    }
+    canvas = Canvas(figsize=(13.0, 3.4), layout="constrained")
+    for axes, (title, values) in zip(
+        canvas.subplots(1, len(panels), sharey=True), panels.items(), strict=True
+    ):
+        colours = [PEER_COLOURS.get(one.title, FRESH_COLOUR) for one in lived]
+        bars = axes.barh([one.title for one in lived], values, color=colours)
+        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=2, fontsize=8)
+        axes.set_xscale("log" if title.endswith("/s") else "linear")
+        axes.margins(x=0.35)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="x", labelsize=7)
+    caption = f"Runbook {name}: what updates and their traces cost; updates/s on a scale of powers."
+    return Plot(group, f"runbook-{name}-costs", caption, svg_text(canvas))

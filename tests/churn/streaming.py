@@ -16,7 +16,7 @@ from tests.bench.peers.base import F32
 from tests.bench.tables import Plot, Table, number
 from tests.churn.changing import BUILT, FRESHLY, GRAPH, OURS, PEERS, REBUILT, RETUNED
 from tests.churn.playing import RECALL, Played, Task, play_apart, prepare
-from tests.churn.plots import recall_plot
+from tests.churn.plots import cost_plot, recall_plot
 from tests.churn.runbook import Runbook, read_runbook
 from tests.churn.scale import Scale
 
@@ -63,7 +63,7 @@ def measure(
         played = play_all(dataset, runbook, folder / file.stem, tuple(PEERS), bars)
         figures += figures_of(file.stem, played)
         tables += [_table(file.stem, runbook, played), _recall_table(file.stem, played)]
-        plots.append(recall_plot(GROUP, file.stem, played))
+        plots += [recall_plot(GROUP, file.stem, played), cost_plot(GROUP, file.stem, played)]
     return figures, tables, plots
 
 
