@@ -249,10 +249,16 @@ def topic_exists(connection: Connection, topic: str) -> bool:
         finally:
             client.close()
     except kafka.errors.KafkaError as error:
-        raise BrokerUnreachableError(
-            f"the broker at {connection.bootstrap_servers} stopped answering: {error}",
-            address=connection.bootstrap_servers,
-        ) from error
+        raise lost(connection, error) from error
+
+
+def lost(connection: Connection, error: Exception) -> BrokerUnreachableError:
+    """What an error of the client means, after there has been a working connection."""
+    servers = connection.bootstrap_servers
+    return BrokerUnreachableError(
+        f"the broker at {servers} stopped answering: {str(error) or type(error).__name__}",
+        address=servers,
+    )
 
 
 def drop_refused() -> None:

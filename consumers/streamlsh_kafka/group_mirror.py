@@ -16,6 +16,7 @@ from streamlsh_kafka.connection import Connection
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.loop import BatchReport
 from streamlsh_kafka.source import Source
+from streamlsh_kafka.topic import ASK_MS
 
 MIRROR_SECONDS: Final = 1.0
 """How often positions are copied, if they change."""
@@ -24,7 +25,6 @@ CLOSE_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 1.0
 """How long one answer is waited for then."""
 RETRY_SECONDS: Final = 0.1
-ASK_MS: Final = 5_000
 
 _log = logging.getLogger(__name__)
 

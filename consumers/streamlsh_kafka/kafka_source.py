@@ -13,7 +13,7 @@ import kafka.errors
 from kafka import KafkaConsumer, TopicPartition
 
 from streamlsh import Position
-from streamlsh_kafka.connection import Connection, check_connection
+from streamlsh_kafka.connection import Connection, check_connection, lost
 from streamlsh_kafka.errors import (
     BrokerUnreachableError,
     OffsetBelowStartError,
@@ -26,7 +26,7 @@ from streamlsh_kafka.fetching import ask_where_logs_diverge, epoch_of, go_to, re
 from streamlsh_kafka.logs import event
 from streamlsh_kafka.source import Record
 from streamlsh_kafka.stalls import StallWatch
-from streamlsh_kafka.topic import ASK_MS, Topic, lost
+from streamlsh_kafka.topic import ASK_MS, Topic
 
 TOPIC_CHECK_SECONDS: Final = 1.0
 """How often the topic's UUID and number of partitions are compared with what is being read."""

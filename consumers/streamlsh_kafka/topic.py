@@ -10,7 +10,7 @@ import kafka.errors
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streamlsh_kafka.connection import Connection, drop_refused
+from streamlsh_kafka.connection import Connection, drop_refused, lost
 from streamlsh_kafka.errors import (
     BrokerUnreachableError,
     TopicNotFoundError,
@@ -121,12 +121,3 @@ class Topic:
                 stream=self.name,
             )
         return str(topic["topic_id"]), sorted(p["partition_index"] for p in topic["partitions"])
-
-
-def lost(connection: Connection, error: Exception) -> BrokerUnreachableError:
-    """What an error of the client means, after there has been a working connection."""
-    servers = connection.bootstrap_servers
-    return BrokerUnreachableError(
-        f"the broker at {servers} stopped answering: {str(error) or type(error).__name__}",
-        address=servers,
-    )

@@ -211,9 +211,15 @@ class FreshOurs(_Calibrated):
     def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
         self.close()
         shutil.rmtree(self.path, ignore_errors=True)
-        shutil.copytree(self._family, self.path)
+        self._create(vectors)
         with streamlsh.writer(self.path) as writer:
             upsert(writer, tags, vectors)
+        self._calibrate(choosing)
+
+    def _create(self, vectors: F32) -> None:
+        shutil.copytree(self._family, self.path)
+
+    def _calibrate(self, choosing: F32) -> None:
         keep_calibration(self.path, Calibration.unpack(self._calibration.read_bytes()))
 
 
@@ -236,13 +242,11 @@ class BuiltAnew(FreshOurs):
 
     title = "streamlsh, built anew"
 
-    def settle(self, tags: I64, vectors: F32, choosing: F32) -> None:
-        self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
+    def _create(self, vectors: F32) -> None:
         sample = vectors[np.random.default_rng(SEED).permutation(len(vectors))[:SAMPLE]]
         streamlsh.create(self.path, dim=vectors.shape[1], family=self.family, sample=sample)
-        with streamlsh.writer(self.path) as writer:
-            upsert(writer, tags, vectors)
+
+    def _calibrate(self, choosing: F32) -> None:
         streamlsh.calibrate(self.path, queries=choosing)
 
 

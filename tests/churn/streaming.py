@@ -127,23 +127,18 @@ def figures_of(name: str, played: Sequence[Played]) -> list[Figure]:
     if RETUNED in by_title and REBUILT in by_title:
         figures += _retuned(name, by_title[RETUNED], by_title[REBUILT])
     if GRAPH in by_title:
-        figures.append(_beside(name, ours, by_title[GRAPH]))
+        figures.append(_beside(f"{name}: queries/s at the search steps", ours, by_title[GRAPH]))
     return figures
 
 
 def _retuned(name: str, again: Played, anew: Played) -> list[Figure]:
     """What a family of the first items costs later on, where both are tuned to the same recall."""
     ours, theirs = ([one.recall for one in played.searches] for played in (again, anew))
-    ratios = [a / b for a, b in zip(_rates(again), _rates(anew), strict=True)]
     return [
         Figure(GROUP, f"{name}: recall@10 calibrated again", "", mean_recall(again),
                Spread.of(ours), peer=mean_recall(anew), peer_name=anew.title,
                peer_spread=Spread.of(theirs), note=f"asked for: {RECALL}"),
-        Figure(GROUP, f"{name}: queries/s calibrated again", "queries/s",
-               float(np.median(_rates(again))), Spread.of(_rates(again)),
-               peer=float(np.median(_rates(anew))), peer_name=anew.title,
-               peer_spread=Spread.of(_rates(anew)), ratio=float(np.median(ratios)),
-               ratio_spread=Spread.of(ratios)),
+        _beside(f"{name}: queries/s calibrated again", again, anew),
     ]  # fmt: skip
 
 
@@ -151,7 +146,7 @@ def _beside(name: str, ours: Played, peer: Played) -> Figure:
     mine, theirs = _rates(ours), _rates(peer)
     ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
     return Figure(
-        GROUP, f"{name}: queries/s at the search steps", "queries/s", float(np.median(mine)),
+        GROUP, name, "queries/s", float(np.median(mine)),
         Spread.of(mine), peer=float(np.median(theirs)), peer_name=peer.title,
         peer_spread=Spread.of(theirs), ratio=float(np.median(ratios)),
         ratio_spread=Spread.of(ratios),

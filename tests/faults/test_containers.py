@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import streamlsh
+from tests.faults.namespaces import needs
 from tests.integration.processes import DEADLINE, ROOT, command
 
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -21,19 +22,7 @@ ROWS = np.random.default_rng(0).standard_normal((400, DIM)).astype(np.float32)
 IDS = [f"{row}" for row in range(200)]
 
 
-def permitted() -> bool:
-    try:
-        done = subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=60, check=False)
-    except FileNotFoundError:
-        return False
-    return done.returncode == 0
-
-
-# In CI what is missing is a failure.
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("CI") and not permitted(),
-    reason="a PID namespace of one's own needs unshare and the right to use it",
-)
+pytestmark = needs("a PID namespace", [*UNSHARE, "true"])
 
 
 @pytest.fixture

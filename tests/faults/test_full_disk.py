@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,26 +13,14 @@ from streamlsh_kafka import Connection
 from streamlsh_kafka.testing import Broker
 from streamlsh_kafka.testing.fixtures import TopicFactory
 from tests.faults.filling_disk import NAMES, ROWS
+from tests.faults.namespaces import needs
 from tests.integration.kafka.topics import send
 from tests.integration.processes import DEADLINE, ROOT
 
 UNSHARE = ["unshare", "--mount", "--map-root-user"]
 
 
-def permitted() -> bool:
-    command = [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    except FileNotFoundError:
-        return False
-    return done.returncode == 0
-
-
-# In CI what is missing is a failure.
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("CI") and not permitted(),
-    reason="a file system of one's own needs unshare and the right to use it",
-)
+pytestmark = needs("a file system", [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
 
 
 def play(*arguments: str) -> None:
